@@ -1,0 +1,116 @@
+"""Everything a plugin may use, and the only module of hub that plugins import.
+
+Names here keep their meaning within one major version of `API_VERSION`.
+"""
+
+from __future__ import annotations
+
+from hub.architecture import Architecture, Configured, Convention
+from hub.dtypes import BF16, DTYPES, F16, F32, F64, I8, I32, U8, U32, DType
+from hub.errors import (
+    ArchitectureError,
+    ConfigError,
+    FormatError,
+    HubError,
+    MissingDependency,
+    PluginError,
+    UsageError,
+    printable,
+)
+from hub.format import (
+    API_VERSION,
+    Assignment,
+    Format,
+    Laid,
+    LayoutEntry,
+    PlannedFile,
+    QuantizerEntry,
+    Reader,
+    Request,
+    Writer,
+)
+from hub.hookspecs import hookimpl
+from hub.io import strict_json
+from hub.io.cursor import Cursor, checked_product, padded
+from hub.io.folder import Folder
+from hub.io.source import FileSource
+from hub.ir.groups import Blocks, Index
+from hub.ir.model import Model
+from hub.ir.part import ArrayPart, FilePart, Part, PartSpec, Shape, row_count, row_length, rows_spec
+from hub.ir.scheme import Scheme, Stored, misfit
+from hub.ir.tensor import Packed, Tensor
+from hub.ir.tokenizer import Tokenizer, TokenizerRule, TokenType
+from hub.ir.values import Affine, Codebook, Const, Dense, Quantized
+from hub.layout import Holding, Layout
+from hub.quantizer import Calibration, Quantizer
+from hub.recipe import Recipe
+
+__all__ = [
+    "API_VERSION",
+    "BF16",
+    "DTYPES",
+    "F16",
+    "F32",
+    "F64",
+    "I8",
+    "I32",
+    "U8",
+    "U32",
+    "Affine",
+    "Architecture",
+    "ArchitectureError",
+    "ArrayPart",
+    "Assignment",
+    "Blocks",
+    "Calibration",
+    "Codebook",
+    "ConfigError",
+    "Configured",
+    "Const",
+    "Convention",
+    "Cursor",
+    "DType",
+    "Dense",
+    "FilePart",
+    "FileSource",
+    "Folder",
+    "Format",
+    "FormatError",
+    "Holding",
+    "HubError",
+    "Index",
+    "Laid",
+    "Layout",
+    "LayoutEntry",
+    "MissingDependency",
+    "Model",
+    "Packed",
+    "Part",
+    "PartSpec",
+    "PlannedFile",
+    "PluginError",
+    "Quantized",
+    "Quantizer",
+    "QuantizerEntry",
+    "Reader",
+    "Recipe",
+    "Request",
+    "Scheme",
+    "Shape",
+    "Stored",
+    "Tensor",
+    "TokenType",
+    "Tokenizer",
+    "TokenizerRule",
+    "UsageError",
+    "Writer",
+    "checked_product",
+    "hookimpl",
+    "misfit",
+    "padded",
+    "printable",
+    "row_count",
+    "row_length",
+    "rows_spec",
+    "strict_json",
+]

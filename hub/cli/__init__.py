@@ -1,0 +1,77 @@
+"""The command line: exit statuses, error lines, signals. Commands stand in `hub.cli.commands`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+import click
+
+from hub.cli.commands import cli
+from hub.errors import HubError, printable
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived; unwinds like a keyboard interrupt, so that nothing half-written stays."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    # A second signal must not interrupt the cleaning up that the first one started.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise Terminated
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        0 done; 1 input, conversion or I/O failed; 2 usage; 3 verification failed; 130, 143 interrupted.
+    """
+    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGINT, _interrupt)
+    try:
+        result = cli.main(args=arguments, prog_name="hub", standalone_mode=False)
+        return int(result or 0)
+    except HubError as error:
+        return _fail(str(error), error.exit_status)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return 2
+    except click.ClickException as error:
+        return _fail(error.format_message(), 2)
+    except (KeyboardInterrupt, click.Abort):
+        return _fail("interrupted, nothing was left behind", 130)
+    except Terminated:
+        return _fail("terminated, nothing was left behind", 143)
+    except BrokenPipeError:
+        # The reader of our output went away, as `head` does.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except MemoryError:
+        return _fail("out of memory; give a smaller --max-memory or fewer --threads", 1)
+    except OSError as error:
+        name = f"{printable(error.filename)}: " if error.filename else ""
+        return _fail(f"{name}{error.strerror or error}", 1)
+    except Exception as error:
+        if os.environ.get("HUB_TRACEBACK"):
+            raise
+        return _fail(
+            f"internal error, {type(error).__name__}: {printable(error, 300)}; this is a bug of hub or of a plugin, "
+            "HUB_TRACEBACK=1 shows where",
+            1,
+        )
+
+
+def _fail(message: str, status: int) -> int:
+    click.echo(f"hub: error: {' '.join(message.split())}", err=True)
+    return status

@@ -1,0 +1,237 @@
+"""The commands. Nothing heavy is imported before a command runs, so that ``hub --help`` is instant."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from hub._version import __version__
+
+if TYPE_CHECKING:
+    from hub.recipe import Recipe, Rule
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+class Size(click.ParamType):
+    """Bytes, with K, M, G or T as powers of 1024."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"(\d{1,15})\s*([kmgt]?)(i?b)?", str(value).strip().lower())
+        if not match:
+            self.fail(f"{value!r} is not a size such as 512M or 2G", param, ctx)
+        return int(match[1]) * _UNITS[match[2]]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="hub")
+def cli() -> None:
+    """Move language-model weights between formats: exactly where that is possible, measured where it is not,
+    and checked after every conversion."""
+
+
+def _json(command: F) -> F:
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")(command)
+
+
+def _from(command: F) -> F:
+    return click.option("--from", "from_", metavar="FORMAT", help="Format of SRC; detected when not given.")(command)
+
+
+def _work(command: F) -> F:
+    for option in (
+        click.option("--max-memory", type=Size(), default="1G", show_default=True, help="Private memory to stay below."),
+        click.option("--threads", type=click.IntRange(1, 1024), metavar="N", help="Threads; one per core when not given."),
+    ):
+        command = option(command)
+    return command
+
+
+def _request(command: F) -> F:
+    for option in (
+        click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set metadata of the output (repeatable)."),
+        click.option("--recipe", metavar="FILE", help="Rules from a TOML or JSON file, or the built-in 'pure'."),
+        click.option("--tensor", "rules", multiple=True, metavar="REGEX=LAYOUT", help="Layout for tensors whose name matches (repeatable)."),
+        click.option(
+            "--require",
+            type=click.Choice(["identical", "exact", "codes"]),
+            help="Refuse, before anything is written, if a tensor would keep less.",
+        ),
+        click.option("--to", "to", required=True, metavar="FORMAT[:VARIANT]", help="What to make, for instance gguf:q4_k_m."),
+    ):  # fmt: skip
+        command = option(command)
+    return _from(command)
+
+
+def _asked(
+    recipe: str | None, rules: tuple[str, ...], settings: tuple[str, ...]
+) -> tuple[Recipe | None, list[Rule], dict[str, str]]:
+    from hub import recipe as recipes
+
+    return (
+        recipes.load(recipe) if recipe else None,
+        [recipes.rule(text) for text in rules],
+        dict(recipes.setting(text) for text in settings),
+    )
+
+
+@cli.command()
+@click.argument("src", type=click.Path())
+@click.argument("dst", type=click.Path(), required=False)
+@_request
+@click.option("--verify", type=click.Choice(["none", "weights"]), default="weights", show_default=True,
+              help="'weights' reopens the output and compares every tensor with the source.")  # fmt: skip
+@_work
+@click.option("--force", is_flag=True, help="Replace an existing DST.")
+@click.option("--report", "report_to", type=click.Path(), metavar="FILE", help="Write a report (.json).")
+@_json
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("-v", "--verbose", is_flag=True, help="Print a line for every tensor.")
+def convert(
+    src: str, dst: str | None, from_: str | None, to: str, require: Any, rules: tuple[str, ...], recipe: str | None,
+    settings: tuple[str, ...], verify: Any, threads: int | None, max_memory: int, force: bool,
+    report_to: str | None, as_json: bool, quiet: bool, verbose: bool,
+) -> None:  # fmt: skip
+    """Convert SRC to another format and check the result.
+
+    The main job: hub convert --from safetensors --to gguf:q4_k_m SRC DST. Without DST a name in the habit of the
+    format is chosen beside SRC.
+    """
+    from hub import session
+    from hub.cli import show
+
+    if report_to and not report_to.endswith(".json"):
+        raise click.UsageError(f"--report {report_to}: the name must end in .json")
+    asked, tensor_rules, values = _asked(recipe, rules, settings)
+    view = show.view(as_json=as_json, quiet=quiet, verbose=verbose)
+    with view:
+        report = session.convert(
+            src, dst, to=to, from_=from_, recipe=asked, rules=tensor_rules, settings=values, verify=verify,
+            require=require, threads=threads, max_memory=max_memory, force=force, report_to=report_to,
+            progress=view, on_plan=view.plan,
+        )  # fmt: skip
+    view.done(report)
+
+
+@cli.command()
+@click.argument("src", type=click.Path())
+@click.argument("dst", type=click.Path(), required=False)
+@_request
+@_json
+@click.option("-v", "--verbose", is_flag=True, help="Print a line for every tensor.")
+def plan(
+    src: str, dst: str | None, from_: str | None, to: str, require: Any, rules: tuple[str, ...], recipe: str | None,
+    settings: tuple[str, ...], as_json: bool, verbose: bool,
+) -> None:  # fmt: skip
+    """Tell what convert would do: routes, sizes, fidelity, fallbacks. Writes nothing."""
+    from hub import planner, report, session
+    from hub.cli import show
+
+    asked, tensor_rules, values = _asked(recipe, rules, settings)
+    with session.open(src, format=from_) as model:
+        made = session.plan(model, to=to, recipe=asked, rules=tensor_rules, settings=values)
+        if require:
+            planner.require(made, require)
+        if as_json:
+            show.json_line(report.plan_data(made), pretty=True)
+        else:
+            show.plan(made, verbose=verbose)
+
+
+@cli.command()
+@click.argument("path", type=click.Path())
+@_from
+@click.option("--tensors", is_flag=True, help="List every tensor.")
+@_json
+def inspect(path: str, from_: str | None, tensors: bool, as_json: bool) -> None:
+    """Tell what the headers of a model say; instant on any size."""
+    from hub import session
+    from hub.cli import show
+
+    data = session.inspect(path, format=from_)
+    if as_json:
+        if not tensors:
+            del data["list"]
+        show.json_line(data, pretty=True)
+    else:
+        show.description(data, tensors=tensors)
+
+
+@cli.command()
+@click.argument("path", type=click.Path())
+@_from
+@_work
+@_json
+def check(path: str, from_: str | None, threads: int | None, max_memory: int, as_json: bool) -> int:
+    """Check a model completely: structure, data, settings against tensors, tokenizer, companion files."""
+    from hub import session
+    from hub.cli import show
+
+    view = show.view(as_json=as_json, quiet=as_json, verbose=False)
+    with view:
+        found = session.check(path, format=from_, threads=threads, max_memory=max_memory, progress=view)
+    if as_json:
+        show.json_line(found, pretty=True)
+    else:
+        show.checked(found)
+    return 1 if found["faults"] else 0
+
+
+@cli.command()
+@_json
+def formats(as_json: bool) -> None:
+    """List the formats, with their variants."""
+    from hub.cli import show
+    from hub.plugins import registry
+
+    found = registry().formats
+    if as_json:
+        show.json_line(
+            [
+                {"name": f.name, "summary": f.summary, "reads": bool(f.reader), "writes": bool(f.writer), "variants": dict(f.variants)}
+                for f in found.values()
+            ],
+            pretty=True,
+        )
+    else:
+        show.formats(found.values())
+
+
+@cli.command()
+@_json
+def plugins(as_json: bool) -> None:
+    """List the plugins, with what they bring or why they could not be loaded."""
+    from dataclasses import asdict
+
+    from hub.cli import show
+    from hub.plugins import registry
+
+    found = registry().plugins
+    if as_json:
+        show.json_line([asdict(plugin) for plugin in found], pretty=True)
+    else:
+        show.plugins(found)
+
+
+@cli.group()
+def plugin() -> None:
+    """For authors of plugins."""
+
+
+@plugin.command("test")
+@click.argument("name")
+@click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
+def plugin_test(name: str, pytest_arguments: tuple[str, ...]) -> int:
+    """Run the conformance kit on plugin NAME (the name of its entry point)."""
+    from hub.testing import run
+
+    return run(name, list(pytest_arguments))

@@ -1,0 +1,196 @@
+"""Format, Reader, Writer: what a plugin brings so that hub can read and write its files."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hub.architecture import Configured
+    from hub.ir.model import Model
+    from hub.ir.part import Shape
+    from hub.ir.tensor import Tensor
+    from hub.ir.tokenizer import Tokenizer
+    from hub.recipe import Recipe
+
+API_VERSION = (1, 0)
+"""Major and minor version of everything in `hub.api`. A plugin of another major is not loaded."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """What a plugin registers for one format: names only, nothing is imported before it is used.
+
+    Attributes:
+        name: the word a user types.
+        summary: one line for `hub formats`.
+        detect: ``module:function`` of ``(path: str, head: bytes, names: Sequence[str]) -> int``: how sure
+            it is, 0 to 100, that `path` is of this format; `head` are its first 512 bytes (empty for a
+            folder), `names` the files in it (empty for a file).
+        reader: ``module:class`` of a `Reader`, or None for formats that are only written.
+        writer: ``module:class`` of a `Writer`, or None for formats that are only read.
+        variants: what may follow the name after a colon, with a line about each.
+        needs: packages that are not part of hub, as ``{"onnx": "pip install weighthub[onnx]"}``.
+        api: the API version that the plugin was written for.
+    """
+
+    name: str
+    summary: str
+    detect: str
+    reader: str | None = None
+    writer: str | None = None
+    variants: Mapping[str, str] = field(default_factory=dict)
+    needs: Mapping[str, str] = field(default_factory=dict)
+    api: tuple[int, int] = API_VERSION
+
+
+@dataclass(frozen=True)
+class LayoutEntry:
+    """Registers a layout: `factory` is ``module:callable`` and gives a `Layout` for the name."""
+
+    name: str
+    factory: str
+
+
+@dataclass(frozen=True)
+class QuantizerEntry:
+    """Registers a quantizer for a layout; the first one registered is that layout's default."""
+
+    name: str
+    layout: str
+    factory: str
+
+
+class Reader(ABC):
+    """Opens paths of one format."""
+
+    @abstractmethod
+    def open(self, path: str) -> Model:
+        """Read and check headers; read no tensor data.
+
+        Raises:
+            HubError: with file, tensor and offset, for everything that the format does not allow.
+        """
+
+    def check(self, model: Model) -> Sequence[str]:
+        """Further faults of an opened model that only `hub check` looks for: companion files, values of
+        metadata. One line each."""
+        return ()
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked of a conversion, beside source and target.
+
+    Attributes:
+        variant: the word after the colon, or "" for none.
+        recipe: per-tensor rules and settings.
+        source_name: file or folder name of the source, which some metadata derive from.
+    """
+
+    variant: str
+    recipe: Recipe
+    source_name: str
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A Writer's decision about one tensor.
+
+    Attributes:
+        tensor: the tensor, already under the target's name and transforms.
+        layout: the name of the layout that it shall have.
+        reason: why not what the variant says at first: a mixture, a fallback, a user's rule.
+        fallback: whether the shape forced another layout than the one wanted.
+    """
+
+    tensor: Tensor
+    layout: str
+    reason: str = ""
+    fallback: bool = False
+
+
+@dataclass(frozen=True)
+class Laid:
+    """What a Writer needs to know of a tensor to place it: names and sizes, no data.
+
+    Attributes:
+        parts: bytes of each part of its layout.
+    """
+
+    name: str
+    shape: Shape
+    layout: str
+    parts: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class PlannedFile:
+    """A file of the output, complete but for tensor data.
+
+    Attributes:
+        name: relative to the output folder; ignored when the output is one file.
+        size: bytes in all.
+        literals: (offset, bytes) known now: headers, padding that is not zero, small files. What
+            stands at offset 0 is written last.
+        placed: (tensor name, part name) -> offset.
+        copied: the source companion file whose bytes this file has, if it is one.
+    """
+
+    name: str
+    size: int
+    literals: Sequence[tuple[int, bytes]] = ()
+    placed: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+
+class Writer(ABC):
+    """Decides everything about an output before its first byte. It never touches a disk: the pipeline
+    fills the files that `lay_out` describes, tensors in any order, and does the rest (temporary
+    name, fsync, verification, rename).
+
+    Attributes:
+        convention: whose names and transforms its tensors follow; see `Model.convention`.
+        folder: whether the output is a folder.
+    """
+
+    convention: str = ""
+    folder: bool = False
+
+    @abstractmethod
+    def default_name(self, source_name: str, request: Request) -> str:
+        """The name, in the ecosystem's habit, of an output for which the user gave none."""
+
+    @abstractmethod
+    def assign(
+        self, tensors: Sequence[Tensor], configured: Configured | None, request: Request
+    ) -> tuple[Sequence[Assignment], Sequence[str]]:
+        """Order the tensors and choose a layout for each.
+
+        Args:
+            tensors: under the target's names, with its transforms applied.
+            configured: architecture and configuration; None when the model has no known one and the
+                user asked to carry it over unchanged.
+
+        Returns:
+            The tensors in the order of the output, and notes for the plan.
+
+        Raises:
+            HubError: an unknown variant or layout, a tensor that the format cannot hold.
+        """
+
+    @abstractmethod
+    def lay_out(
+        self,
+        tensors: Sequence[Laid],
+        model: Model,
+        configured: Configured | None,
+        tokenizer: Tokenizer | None,
+        request: Request,
+    ) -> tuple[Sequence[PlannedFile], Mapping[str, Any], Sequence[str]]:
+        """Place every part in files and make all headers.
+
+        Returns:
+            The files, the metadata that they carry (for `hub plan`), and notes for the plan.
+        """

@@ -1,0 +1,237 @@
+"""Output that is either whole at its final name or not there.
+
+A file is written beside its final name under a hidden name, preallocated, filled positionally
+by any number of threads, its head last (so that a killed run leaves nothing that a reader
+accepts), fsynced, and renamed. A folder is written the same way, as one hidden folder.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+from pathlib import Path
+
+from hub.errors import OutputError
+
+
+def _refuse(error: OSError, path: Path) -> OutputError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OutputError("no space left on the device", path=path, remedy="free some, or choose another place")
+    if error.errno == errno.EFBIG:
+        return OutputError("the file would exceed the allowed size", path=path)
+    return OutputError(error.strerror or str(error), path=path)
+
+
+def fsync_folder(path: Path) -> None:
+    """Make a rename in `path` last through a power cut."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+class OutputFile:
+    """One file of an output, filled by position."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self.path = path
+        self.size = size
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise _refuse(error, path) from None
+        self._open = True
+        try:
+            if size:
+                os.posix_fallocate(self._fd, 0, size)
+        except OSError as error:
+            if error.errno in (errno.EOPNOTSUPP, errno.EINVAL):
+                os.ftruncate(self._fd, size)
+            else:
+                self.close()
+                raise _refuse(error, path) from None
+
+    def write(self, data: memoryview | bytes, offset: int) -> None:
+        """Write all of `data` at `offset`.
+
+        Raises:
+            OutputError: the disk is full or failed; or the range leaves the planned size,
+                which would be a bug in a writer.
+        """
+        view = memoryview(data).cast("B")
+        if offset < 0 or offset + len(view) > self.size:
+            raise OutputError(
+                f"a write of {len(view)} bytes leaves the planned {self.size}", path=self.path, offset=offset
+            )
+        done = 0
+        while done < len(view):
+            try:
+                done += os.pwrite(self._fd, view[done:], offset + done)
+            except OSError as error:
+                raise _refuse(error, self.path) from None
+
+    def sync(self) -> None:
+        """Raises:
+        OutputError: the disk did not take the data.
+        """
+        try:
+            os.fsync(self._fd)
+        except OSError as error:
+            raise _refuse(error, self.path) from None
+
+    def close(self) -> None:
+        """Close the file; closing twice is fine."""
+        if self._open:
+            self._open = False
+            os.close(self._fd)
+
+
+class AtomicOutput:
+    """The output of one conversion: `create` files, then `commit` them to `final` in one rename.
+
+    Args:
+        final: the name the output shall have.
+        folder: whether the output is a folder of files or one file.
+        force: whether an existing output may be replaced. The old one stays until the new one is
+            complete.
+
+    Raises:
+        OutputError: `final` exists and `force` was not given, or its folder does not exist.
+    """
+
+    def __init__(self, final: str | os.PathLike[str], *, folder: bool, force: bool = False) -> None:
+        # A link at the final name is replaced where it points, not by a file beside its target.
+        self.final = Path(os.path.realpath(final)) if os.path.islink(final) else Path(os.path.abspath(final))
+        self.folder = folder
+        self.force = force
+        check_free(self.final, folder=folder, force=force)
+        mark = f"{os.getpid()}.{secrets.token_hex(4)}"
+        self._temp = self.final.parent / f".{self.final.name[:200]}.{mark}.partial"
+        self._files: list[OutputFile] = []
+        self._done = False
+        if folder:
+            try:
+                self._temp.mkdir()
+            except OSError as error:
+                raise _refuse(error, self.final) from None
+
+    @property
+    def path(self) -> Path:
+        """Where the output lies until it is committed."""
+        return self._temp
+
+    def create(self, name: str, size: int) -> OutputFile:
+        """Create and preallocate a file; `name` is relative to a folder output, and ignored otherwise."""
+        if self.folder:
+            target = self._temp / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+        else:
+            target = self._temp
+        made = OutputFile(target, size)
+        self._files.append(made)
+        return made
+
+    def seal(self) -> None:
+        """Flush everything to the disk and close it; what is at `path` is complete after this."""
+        for made in self._files:
+            made.sync()
+            made.close()
+        if self.folder:
+            fsync_folder(self._temp)
+
+    def commit(self) -> Path:
+        """Give the output its final name, replacing an old one when `force` allows it."""
+        return self._rename(self.final)
+
+    def reject(self) -> Path:
+        """Keep the output under its final name plus ``.rejected``, replacing an earlier reject."""
+        return self._rename(self.final.with_name(self.final.name + ".rejected"), force=True)
+
+    def _rename(self, target: Path, *, force: bool | None = None) -> Path:
+        force = self.force if force is None else force
+        old: Path | None = None
+        try:
+            if not force and not self.folder:
+                # link() fails where rename() would silently replace a file that appeared meanwhile.
+                try:
+                    os.link(self._temp, target)
+                    os.unlink(self._temp)
+                except OSError as error:
+                    if error.errno == errno.EEXIST:
+                        raise OutputError(
+                            "another file appeared at the output's name meanwhile", path=target
+                        ) from None
+                    os.rename(self._temp, target)
+            else:
+                if force and os.path.lexists(target) and (self.folder or target.is_dir()):
+                    old = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.old")
+                    os.rename(target, old)
+                os.rename(self._temp, target)
+            self._done = True
+            fsync_folder(target.parent)
+        except OSError as error:
+            if old is not None and not os.path.lexists(target):
+                os.rename(old, target)
+            raise _refuse(error, target) from None
+        if old is not None:
+            shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
+        return target
+
+    def discard(self) -> None:
+        """Remove what was written, unless it was committed or kept."""
+        for made in self._files:
+            made.close()
+        if self._done:
+            return
+        if self.folder:
+            shutil.rmtree(self._temp, ignore_errors=True)
+        else:
+            self._temp.unlink(missing_ok=True)
+
+    def __enter__(self) -> AtomicOutput:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.discard()
+
+
+def check_free(final: str | os.PathLike[str], *, folder: bool, force: bool) -> None:
+    """Raises:
+    OutputError: something is at `final` that may not be replaced, or its folder does not exist.
+    """
+    path = Path(final)
+    if not path.parent.is_dir():
+        raise OutputError("the folder of the output does not exist", path=path.parent, remedy="create it first")
+    if os.path.lexists(path):
+        if not force:
+            raise OutputError("it exists already", path=path, remedy="give another name, or --force to replace it")
+        if path.is_dir() != folder:
+            kind = "folder" if path.is_dir() else "file"
+            raise OutputError(f"it exists and is a {kind}, the output is not", path=path)
+
+
+def check_room(final: str | os.PathLike[str], need: int) -> None:
+    """Raises:
+    OutputError: the file system of `final` has less than `need` bytes free.
+    """
+    folder = Path(final).parent
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise _refuse(error, folder) from None
+    if free < need:
+        raise OutputError(f"{need} bytes are needed there, {free} are free", path=folder, remedy="free some space")
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a small text file (a report) whole or not at all, replacing an old one."""
+    data = text.encode("utf-8")
+    with AtomicOutput(path, folder=False, force=True) as output:
+        output.create("", len(data)).write(data, 0)
+        output.seal()
+        output.commit()
+
+

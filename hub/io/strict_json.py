@@ -1,0 +1,122 @@
+"""JSON as RFC 8259 has it and nothing more.
+
+Python's own `json` keeps the last of two members of the same name, takes NaN, and recurses as
+deep as the text does. Two parsers that disagree about one file are how attacks start (Trail of
+Bits' audit of safetensors, TOB-SFTN-7), so hub refuses what any of them could read differently.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from typing import Any, NoReturn
+
+from hub.errors import FormatError, printable
+
+MAX_DEPTH = 64
+"""Deepest nesting; real configs stay below 10."""
+MAX_BYTES = 256 << 20
+"""Longest text; the largest tokenizer.json in the field is near 35 MB."""
+MAX_INT_DIGITS = 20
+"""Longest integer: every 64-bit one fits. Python's int() is quadratic in the digits."""
+
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+
+
+class _Refused(ValueError):
+    pass
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    out = dict(pairs)
+    if len(out) != len(pairs):
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise _Refused(f"member {printable(name)!r} stands twice in one object")
+            seen.add(name)
+    return out
+
+
+def _integer(text: str) -> int:
+    if len(text) > MAX_INT_DIGITS:
+        raise _Refused(f"an integer of {len(text)} digits, at most {MAX_INT_DIGITS} are allowed")
+    return int(text)
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise _Refused(f"number {printable(text, 40)} is beyond the range of a double")
+    return value
+
+
+def _constant(text: str) -> NoReturn:
+    raise _Refused(f"{text} is not JSON")
+
+
+def _depth(data: bytes) -> int:
+    # Strings are cut out first: brackets inside them nest nothing.
+    depth = deepest = 0
+    for byte in re.findall(rb"[\[\]{}]", _STRING.sub(b"", data)):
+        depth += 1 if byte in b"[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def loads(
+    data: bytes, *, path: str | os.PathLike[str], offset: int = 0, max_bytes: int = MAX_BYTES
+) -> Any:
+    """Parse `data`, which was read from `path` at `offset`.
+
+    Raises:
+        FormatError: not UTF-8, a byte order mark, NaN or Infinity, a member twice in an object,
+            nesting beyond `MAX_DEPTH`, an integer beyond `MAX_INT_DIGITS`, or not JSON at all.
+    """
+
+    def refuse(message: str, at: int = 0) -> FormatError:
+        return FormatError(f"not acceptable JSON: {message}", path=path, offset=offset + at)
+
+    if len(data) > max_bytes:
+        raise refuse(f"{len(data)} bytes, at most {max_bytes} are allowed")
+    if data.startswith(b"\xef\xbb\xbf"):
+        raise refuse("it starts with a byte order mark")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise refuse("not UTF-8", error.start) from None
+    # Scanning costs a tenth of parsing, and only text with many brackets can nest deeply.
+    if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _depth(data) > MAX_DEPTH:
+        raise refuse(f"nested deeper than {MAX_DEPTH}")
+    try:
+        value = json.loads(
+            text,
+            object_pairs_hook=_members,
+            parse_int=_integer,
+            parse_float=_float,
+            parse_constant=_constant,
+        )
+    except _Refused as error:
+        raise refuse(str(error)) from None
+    except json.JSONDecodeError as error:
+        raise refuse(error.msg, len(text[: error.pos].encode("utf-8", "replace"))) from None
+    except RecursionError:
+        raise refuse("nested too deeply") from None
+    return value
+
+
+def load_object(
+    data: bytes, *, path: str | os.PathLike[str], offset: int = 0, max_bytes: int = MAX_BYTES
+) -> dict[str, Any]:
+    """As `loads`, for text that must be an object.
+
+    Raises:
+        FormatError: also when the text is another kind of value.
+    """
+    value = loads(data, path=path, offset=offset, max_bytes=max_bytes)
+    if not isinstance(value, dict):
+        raise FormatError(
+            f"expected a JSON object, found {type(value).__name__}", path=path, offset=offset
+        )
+    return value

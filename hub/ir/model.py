@@ -1,0 +1,69 @@
+"""Model: what a Reader makes of a path, and the start of every data flow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from hub.ir.tensor import Tensor
+
+if TYPE_CHECKING:
+    from hub.architecture import Architecture
+    from hub.io.source import FileSource
+    from hub.ir.tokenizer import Tokenizer
+
+
+@dataclass
+class Model:
+    """An opened model. Headers have been read and checked, tensor data has not.
+
+    Attributes:
+        format: the name of the format that read it.
+        path: what was opened.
+        convention: whose names and transforms the tensors follow: a key of `formats` in the
+            architecture files, or "" for the canonical ones.
+        tensors: by stored name, in stored order.
+        architecture: what the files call the model's architecture (`LlamaForCausalLM`, `llama`), or
+            None when they do not say.
+        config: the configuration as the format stores it, parsed but not interpreted: config.json
+            of a Hugging Face folder, the key-values of a GGUF file.
+        metadata: further facts about the file for `hub inspect` (version, counts, header members).
+        hyperparameters: the configuration under canonical (Hugging Face's) keys, for the architecture
+            whose file is given; where `config` has those keys already it is the same mapping.
+        load_tokenizer: reads the tokenizer; separate because it is costly and not every use needs it.
+        sources: every open file, so that a change while reading is noticed and all can be closed.
+        companions: names of further files of the model (templates, licences, generation settings).
+        notes: what the reader tolerated and the user should know.
+    """
+
+    format: str
+    path: str
+    convention: str
+    tensors: Mapping[str, Tensor]
+    architecture: str | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    hyperparameters: Callable[[Architecture], Mapping[str, Any]] = lambda _: {}
+    load_tokenizer: Callable[[Architecture | None], Tokenizer | None] = lambda _: None
+    sources: Sequence[FileSource] = ()
+    companions: Sequence[str] = ()
+    notes: Sequence[str] = ()
+
+    def check_unchanged(self) -> None:
+        """Raises:
+        ChangedError: a file is not what it was when it was opened.
+        """
+        for source in self.sources:
+            source.check_unchanged()
+
+    def close(self) -> None:
+        """Close all files."""
+        for source in self.sources:
+            source.close()
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()

@@ -1,0 +1,201 @@
+"""Part: bytes of a tensor that are not read before they are asked for.
+
+Everything a tensor stores is one or more parts. A part is asked for *logical rows of its tensor*,
+so a tile can be cut out of any layout: `axis` says along which stored axis the rows of the
+tensor run, `per` how many rows share one index there.
+
+    layout             part      stored shape    axis  per
+    dense (out, in)    data      (out, in)       0     1
+    GPTQ  (out, in)    qweight   (in/8, out)     1     1
+    GPTQ  (out, in)    qzeros    (groups, out/8) 1     8
+    fp8 128x128        scale     (out/128, ...)  0     128
+    NVFP4              global    ()              None  -      shared by all rows
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from hub.dtypes import DType
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from hub.io.source import FileSource
+
+Shape = tuple[int, ...]
+
+
+def row_count(shape: Shape) -> int:
+    """Logical rows of a tensor: of (out, in) `out`, of (experts, out, in) `experts * out`, of a
+    vector each element, of a scalar one."""
+    return math.prod(shape[:-1]) if len(shape) > 1 else (shape[0] if shape else 1)
+
+
+def row_length(shape: Shape) -> int:
+    """Weights in a logical row: the last axis; 1 for vectors and scalars."""
+    return shape[-1] if len(shape) > 1 else 1
+
+
+def row_shape(shape: Shape) -> Shape:
+    """The shape of one row inside an array of rows: `(in,)`, or `()` for vectors and scalars."""
+    return shape[-1:] if len(shape) > 1 else ()
+
+
+@dataclass(frozen=True)
+class PartSpec:
+    """What a part is, without where it is.
+
+    Attributes:
+        dtype: the stored number type.
+        shape: the stored shape.
+        axis: the stored axis along which the tensor's logical rows run; None when all rows
+            share the part.
+        per: logical rows per index along `axis`.
+    """
+
+    dtype: DType
+    shape: Shape
+    axis: int | None = 0
+    per: int = 1
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes stored."""
+        return math.prod(self.shape) * self.dtype.bytes
+
+    def window(self, start: int, stop: int) -> tuple[int, int]:
+        """The range of indices along `axis` that logical rows `start` to `stop` occupy."""
+        if self.axis is None:
+            return 0, 1
+        return start // self.per, -(-stop // self.per)
+
+    def runs(self, start: int, stop: int) -> tuple[int, int, int, int]:
+        """Where rows `start` to `stop` lie in the stored bytes.
+
+        Returns:
+            (first, length, count, stride): `count` runs of `length` bytes, `stride` bytes apart,
+            the first at byte `first`.
+        """
+        if self.axis is None:
+            return 0, self.nbytes, 1, self.nbytes
+        inner = math.prod(self.shape[self.axis + 1 :]) * self.dtype.bytes
+        outer = math.prod(self.shape[: self.axis])
+        low, high = self.window(start, stop)
+        return low * inner, (high - low) * inner, outer, self.shape[self.axis] * inner
+
+    def tile_shape(self, start: int, stop: int) -> Shape:
+        """The stored shape of rows `start` to `stop`."""
+        if self.axis is None:
+            return self.shape
+        low, high = self.window(start, stop)
+        return (*self.shape[: self.axis], high - low, *self.shape[self.axis + 1 :])
+
+
+def rows_spec(dtype: DType, shape: Shape) -> PartSpec:
+    """The part of a dense tensor, stored as its rows: (out, in), or (experts * out, in)."""
+    return PartSpec(dtype, (row_count(shape), *row_shape(shape)))
+
+
+class Part(ABC):
+    """Lazy stored numbers."""
+
+    spec: PartSpec
+
+    @abstractmethod
+    def load(self, start: int, stop: int) -> np.ndarray[Any, Any]:
+        """The numbers of logical rows `start` to `stop`, in stored shape and dtype.
+
+        Raises:
+            HubError: the file cannot be read, or ended early.
+        """
+
+    def load_rows(self, rows: Sequence[int]) -> np.ndarray[Any, Any]:
+        """The numbers of any logical rows, in the order given; neighbours are read together.
+
+        Only for parts with one row per index along the first axis.
+        """
+        import numpy as np
+
+        out = np.empty((len(rows), *self.spec.shape[1:]), self.spec.dtype.numpy())
+        order = np.argsort(np.asarray(rows), kind="stable")
+        first = 0
+        while first < len(order):
+            last = first + 1
+            while last < len(order) and rows[order[last]] == rows[order[last - 1]] + 1:
+                last += 1
+            block = order[first:last]
+            out[block] = self.load(int(rows[block[0]]), int(rows[block[-1]]) + 1)
+            first = last
+        return out
+
+    @property
+    def span(self) -> Span | None:
+        """Where the bytes lie, if they lie in one piece in a file."""
+        return None
+
+
+@dataclass(frozen=True)
+class Span:
+    """A byte range of a file."""
+
+    source: FileSource
+    offset: int
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class FilePart(Part):
+    """Numbers at `offset` of a file, in C order."""
+
+    spec: PartSpec
+    source: FileSource
+    offset: int
+
+    def load(self, start: int, stop: int) -> np.ndarray[Any, Any]:
+        import numpy as np
+
+        first, length, count, stride = self.spec.runs(start, stop)
+        raw = np.empty(length * count, np.uint8)
+        view = memoryview(raw)
+        for i in range(count):
+            self.source.read_into(view[i * length : (i + 1) * length], self.offset + first + i * stride)
+        return raw.view(self.spec.dtype.numpy()).reshape(self.spec.tile_shape(start, stop))
+
+    @property
+    def span(self) -> Span:
+        return Span(self.source, self.offset, self.spec.nbytes)
+
+
+@dataclass(frozen=True)
+class ArrayPart(Part):
+    """Numbers that exist already: a generated tensor, or a tile on its way through the pipeline."""
+
+    array: np.ndarray[Any, Any]
+    spec: PartSpec
+
+    def load(self, start: int, stop: int) -> np.ndarray[Any, Any]:
+        if self.spec.axis is None:
+            return self.array
+        low, high = self.spec.window(start, stop)
+        return self.array[(slice(None),) * self.spec.axis + (slice(low, high),)]
+
+
+@dataclass(frozen=True)
+class GatherPart(Part):
+    """The rows of another part in another order.
+
+    Attributes:
+        rows: gives the rows of `part` that logical rows `start` to `stop` of this one are.
+    """
+
+    part: Part
+    spec: PartSpec
+    rows: Callable[[int, int], Sequence[int]] = field(repr=False)
+
+    def load(self, start: int, stop: int) -> np.ndarray[Any, Any]:
+        return self.part.load_rows(self.rows(start, stop))

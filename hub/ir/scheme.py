@@ -1,0 +1,96 @@
+"""Scheme: the meaning of a layout's numbers without the numbers, which is what planning needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hub.dtypes import DType, widens
+from hub.ir.groups import Blocks, Groups
+from hub.ir.values import Affine, Codebook, Const
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A number per group, stored in this type."""
+
+    dtype: DType
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """`hub.ir.values.Quantized` with types in the place of data; see there for the fields."""
+
+    values: Affine | Codebook
+    groups: Groups
+    scale: Field
+    zero: Field = Const(0.0)
+    offset: Field = Const(0.0)
+    signs: bool = False
+
+
+Field = Const | Stored | Scheme
+
+
+def misfit(source: Scheme, target: Scheme) -> str | None:
+    """Why codes and fields of `source` cannot always be carried into `target` unchanged.
+
+    The answer holds for every possible value: None means that unpack -> pack keeps every weight
+    bit-equal in f32. A layout whose answer depends on the numbers says so in its own `can_hold`.
+    """
+    if not _values_fit(source.values, target.values):
+        return f"codes {_name(source.values)} do not fit {_name(target.values)}"
+    if not _groups_fit(source.groups, target.groups):
+        return f"groups {source.groups} cannot be told as {target.groups}"
+    if source.signs != target.signs:
+        return "one keeps signs apart from codes, the other does not"
+    for name in ("scale", "zero", "offset"):
+        reason = _field_misfit(getattr(source, name), getattr(target, name))
+        if reason:
+            return f"{name}: {reason}"
+    return None
+
+
+def _name(values: Affine | Codebook) -> str:
+    if isinstance(values, Codebook):
+        return f"codebook of {len(values.table)}"
+    if values.dtype is not None:
+        return values.dtype.name
+    return f"{'i' if values.signed else 'u'}{values.bits}"
+
+
+def _values_fit(source: Affine | Codebook, target: Affine | Codebook) -> bool:
+    if isinstance(source, Affine) and isinstance(target, Affine):
+        same_kind = source.signed == target.signed and source.dtype == target.dtype
+        return same_kind and source.bits <= target.bits
+    return source == target
+
+
+def _groups_fit(source: Groups, target: Groups) -> bool:
+    if source == target:
+        return True
+    if not isinstance(source, Blocks) or not isinstance(target, Blocks):
+        return False
+    # A larger group is told by smaller ones that repeat its scale.
+    return all(
+        t == s or (t > 0 and (s == 0 or s % t == 0))
+        for s, t in zip(source.shape, target.shape, strict=True)
+    )
+
+
+def _field_misfit(source: Field, target: Field) -> str | None:
+    if isinstance(source, Const) and isinstance(target, Const):
+        return None if source == target else f"{source.value} is not {target.value}"
+    if isinstance(target, Const):
+        return f"the target has none beside {target.value}"
+    if isinstance(source, Stored) and isinstance(target, Stored):
+        if widens(source.dtype, target.dtype):
+            return None
+        return f"{source.dtype} values need not fit {target.dtype}"
+    if isinstance(source, Scheme) and isinstance(target, Scheme):
+        return misfit(source, target)
+    if isinstance(source, Const) and isinstance(target, Stored):
+        return None
+    if isinstance(source, Scheme) and isinstance(target, Stored) and target.dtype.name == "f32":
+        # One f32 product of a stored scale and a small code is what decoding computes anyway.
+        return None
+    return "the target stores it in another way"

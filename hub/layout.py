@@ -1,0 +1,158 @@
+"""Layout: how a scheme's bits lie in bytes. The planner asks it, the pipeline runs it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from hub.dtypes import DTYPES, DType, widens
+from hub.ir.part import ArrayPart, PartSpec, Shape, rows_spec
+from hub.ir.scheme import Scheme, misfit
+from hub.ir.tensor import Tensor
+from hub.ir.values import Dense, Quantized
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Arrays = Mapping[str, np.ndarray[Any, Any]]
+    F32Array = np.ndarray[Any, np.dtype[np.float32]]
+
+Fidelity = Literal["identical", "exact", "codes", "lossy"]
+FIDELITIES: tuple[Fidelity, ...] = ("identical", "exact", "codes", "lossy")
+"""From best to worst; what each keeps is told in docs/design.md."""
+
+
+@dataclass(frozen=True)
+class Holding:
+    """Whether a layout can hold a scheme.
+
+    Attributes:
+        fidelity: what holding it keeps; `lossy` means that it cannot, and must quantize anew.
+        reason: why not better, in a few words; empty for `exact`.
+    """
+
+    fidelity: Fidelity
+    reason: str = ""
+
+
+class Layout(ABC):
+    """One way to lay out tensors.
+
+    A layout works on tiles: `unpack`, `pack` and `decode` get whole rows, at a multiple of
+    `row_multiple`, and nothing else. They must be pure functions that can run in many threads.
+
+    Example: a layout of int8 codes with one f32 scale per row::
+
+        class RowInt8(Layout):
+            name = "toy.row_int8"
+            bits_per_weight = 8.0
+
+            def parts(self, shape):
+                out, width = shape
+                return {"codes": PartSpec(I8, (out, width)), "scale": PartSpec(F32, (out, 1))}
+    """
+
+    name: str
+    row_multiple: int = 1
+    """Rows that must be handled together (4 where four rows share a word)."""
+
+    @abstractmethod
+    def parts(self, shape: Shape) -> Mapping[str, PartSpec]:
+        """The parts of a tensor of logical `shape`.
+
+        Raises:
+            HubError: the layout cannot hold that shape (see `fits`).
+        """
+
+    def fits(self, shape: Shape) -> str | None:
+        """Why a tensor of this shape cannot be laid out so, or None."""
+        return None
+
+    def nbytes(self, shape: Shape) -> int:
+        """Bytes of a tensor of logical `shape`; needs no data."""
+        return sum(spec.nbytes for spec in self.parts(shape).values())
+
+    @abstractmethod
+    def scheme(self, shape: Shape) -> Scheme | DType:
+        """What the bytes mean; for dense layouts the number type."""
+
+    def can_hold(self, scheme: Scheme | DType, values: Quantized | None = None) -> Holding:
+        """Whether codes of `scheme` can be carried over without quantizing anew.
+
+        Args:
+            values: the tensor's scales, where the answer depends on them and they were read.
+        """
+        mine = self.scheme((self.row_multiple, 0))
+        if isinstance(scheme, DType) or isinstance(mine, DType):
+            return Holding("lossy", "one side is not quantized")
+        reason = misfit(scheme, mine)
+        return Holding("lossy", reason) if reason else Holding("exact")
+
+    @abstractmethod
+    def unpack(self, arrays: Arrays, shape: Shape) -> Dense | Quantized:
+        """The meaning of a tile of bytes.
+
+        Args:
+            arrays: the parts of the tile.
+            shape: the tile's logical shape, (rows, in).
+        """
+
+    def pack(self, body: Quantized) -> Arrays:
+        """Bytes of codes; the inverse of `unpack`, for schemes that `can_hold` accepts.
+
+        Raises:
+            NotImplementedError: the layout is only ever made by a quantizer.
+        """
+        raise NotImplementedError(f"{self.name} cannot be packed from codes")
+
+    def decode(self, arrays: Arrays, shape: Shape) -> F32Array:
+        """The weights in f32, shape (rows, in); equal bit for bit to `hub.reference.decode(unpack())`.
+
+        Layouts with a native kernel override this.
+        """
+        from hub import reference
+
+        return reference.decode(self.unpack(arrays, shape))
+
+
+class DenseLayout(Layout):
+    """Plain numbers: the layouts `f32`, `f16`, `bf16`, `f64`, which belong to no format."""
+
+    def __init__(self, dtype: DType) -> None:
+        self.name = dtype.name
+        self.dtype = dtype
+
+    def parts(self, shape: Shape) -> Mapping[str, PartSpec]:
+        return {"data": rows_spec(self.dtype, shape)}
+
+    def scheme(self, shape: Shape) -> DType:
+        return self.dtype
+
+    def can_hold(self, scheme: Scheme | DType, values: Quantized | None = None) -> Holding:
+        """Wider types hold narrower ones; f32 holds every scheme, since decoding is defined in f32."""
+        if isinstance(scheme, DType):
+            if widens(scheme, self.dtype):
+                return Holding("exact")
+            return Holding("lossy", f"{scheme} is rounded to {self.dtype}")
+        if self.dtype.name in ("f32", "f64"):
+            return Holding("exact")
+        return Holding("lossy", f"decoded weights are rounded to {self.dtype}")
+
+    def unpack(self, arrays: Arrays, shape: Shape) -> Dense:
+        return Dense(ArrayPart(arrays["data"], rows_spec(self.dtype, shape)))
+
+    def decode(self, arrays: Arrays, shape: Shape) -> F32Array:
+        from hub.kernels import to_f32
+
+        return to_f32(arrays["data"])
+
+
+DENSE = {name: DenseLayout(DTYPES[name]) for name in ("f32", "f16", "bf16", "f64")}
+"""The dense layouts by name."""
+
+
+def arrays_of(tensor: Tensor, start: int, stop: int) -> Arrays:
+    """The stored parts of logical rows `start` to `stop`."""
+    return {name: part.load(start, stop) for name, part in tensor.parts.items()}

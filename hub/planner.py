@@ -1,0 +1,264 @@
+"""From an opened model and a request to a Plan: every route, size, offset and fidelity, before any output.
+
+Nothing here reads tensor data or writes a byte; the plan is what `hub plan` prints and what the
+pipeline carries out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from hub.architecture import Configured, find, listing
+from hub.errors import ArchitectureError, ConfigError, ExactnessError, HubError
+from hub.format import Assignment, Laid, PlannedFile, Request, Writer
+from hub.ir.model import Model
+from hub.ir.tensor import Packed, Tensor
+from hub.layout import FIDELITIES, DenseLayout, Fidelity, Layout
+from hub.mapping import canonical, localise
+from hub.plugins import Registry
+from hub.recipe import Recipe
+
+Route = Literal["copy", "repack", "cast", "quantize", "requantize", "dequantize"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor of the output.
+
+    Attributes:
+        tensor: where its weights come from, under the target's name and transforms.
+        layout: name of the layout it gets.
+        route: how it gets across.
+        fidelity: what that keeps.
+        why: why this layout or this fidelity; may be empty.
+        fallback: whether the shape forced another layout than the variant asks for.
+        quantizer: name of the quantizer that runs, if one does.
+        nbytes: bytes in the output.
+    """
+
+    tensor: Tensor
+    layout: str
+    route: Route
+    fidelity: Fidelity
+    why: str
+    fallback: bool
+    quantizer: str | None
+    nbytes: int
+
+    @property
+    def name(self) -> str:
+        """The tensor's name in the output."""
+        return self.tensor.name
+
+
+@dataclass
+class Plan:
+    """All that a conversion will do.
+
+    Attributes:
+        entries: the tensors in the order of the output.
+        files: what the output consists of, headers included.
+        metadata: what the output says about the model.
+        dropped: (source tensor, why) of tensors that the output does not have.
+        notes: what the user should know.
+    """
+
+    source: Model
+    target_format: str
+    variant: str
+    writer: Writer
+    configured: Configured | None
+    entries: Sequence[Entry]
+    files: Sequence[PlannedFile]
+    metadata: Mapping[str, Any]
+    dropped: Sequence[tuple[str, str]] = ()
+    notes: Sequence[str] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all output files."""
+        return sum(file.size for file in self.files)
+
+    @property
+    def weights(self) -> int:
+        """Number of weights in the output."""
+        from math import prod
+
+        return sum(prod(entry.tensor.shape) for entry in self.entries)
+
+    @property
+    def bits_per_weight(self) -> float:
+        """Bits of tensor data per weight."""
+        return 8 * sum(entry.nbytes for entry in self.entries) / max(1, self.weights)
+
+
+def make(model: Model, to: str, variant: str, recipe: Recipe, registry: Registry) -> Plan:
+    """Plan the conversion of `model` to format `to`.
+
+    Raises:
+        UsageError: no such format, variant or layout.
+        HubError: the model cannot be converted; says which file, tensor or setting is at fault.
+    """
+    writer = registry.writer(to)
+    request = Request(variant, recipe, source_stem(model.path))
+    configured, notes = _configure(model, recipe)
+    tensors, dropped = _tensors(model, writer, configured)
+    assignments, more = writer.assign(tensors, configured, request)
+    entries = [_entry(assignment, registry) for assignment in assignments]
+    _check_names(entries)
+    tokenizer = model.load_tokenizer(configured.architecture if configured else None)
+    laid = [_laid(entry, registry) for entry in entries]
+    files, metadata, last = writer.lay_out(laid, model, configured, tokenizer, request)
+    _check_files(entries, files, registry)
+    return Plan(
+        source=model,
+        target_format=to,
+        variant=variant,
+        writer=writer,
+        configured=configured,
+        entries=entries,
+        files=files,
+        metadata=metadata,
+        dropped=dropped,
+        notes=list(dict.fromkeys([*model.notes, *notes, *more, *last])),
+        settings=recipe.settings,
+    )
+
+
+def source_stem(path: str) -> str:
+    """The name that a model's path suggests: of a folder its name, of a file its name without suffix."""
+    full = Path(os.path.abspath(path))
+    return full.name if full.is_dir() or not full.suffix else full.stem
+
+
+def require(plan: Plan, least: Fidelity) -> None:
+    """Raises:
+    ExactnessError: some tensors keep less than `least`; lists them.
+    """
+    worst = FIDELITIES.index(least)
+    failing = [entry for entry in plan.entries if FIDELITIES.index(entry.fidelity) > worst]
+    if failing:
+        shown = [f"{e.name} ({e.tensor.layout} to {e.layout}, {e.fidelity})" for e in failing]
+        raise ExactnessError(
+            f"{len(failing)} of {len(plan.entries)} tensors cannot stay {least}: {listing(shown, 8)}",
+            path=plan.source.path,
+        )
+
+
+def _configure(model: Model, recipe: Recipe) -> tuple[Configured | None, list[str]]:
+    architecture = find(model)
+    path = model.path if model.convention else os.path.join(model.path, "config.json")
+    return architecture.configure(model.hyperparameters(architecture), path=path), []
+
+
+def _tensors(
+    model: Model, writer: Writer, configured: Configured | None
+) -> tuple[list[Tensor], Sequence[tuple[str, str]]]:
+    if configured is None:
+        raise ArchitectureError("the architecture is not known", path=model.path)
+    found = canonical(model, configured)
+    if model.convention == writer.convention:
+        # Same names, same transforms: undoing and redoing them would only cost `identical`.
+        left_out = {name for name, _ in found.dropped} if not model.convention else set()
+        return [t for name, t in model.tensors.items() if name not in left_out], [
+            item for item in found.dropped if item[0] in left_out
+        ]
+    return localise(found.tensors, writer.convention, configured), found.dropped
+
+
+def _entry(assignment: Assignment, registry: Registry) -> Entry:
+    tensor, target = assignment.tensor, registry.layout(assignment.layout)
+    reason = target.fits(tensor.shape)
+    if reason:
+        raise ConfigError(f"cannot be laid out as {target.name}: {reason}", tensor=tensor.name)
+    route, fidelity, why, quantizer = _route(tensor, target, registry)
+    return Entry(
+        tensor=tensor,
+        layout=target.name,
+        route=route,
+        fidelity=fidelity,
+        why="; ".join(text for text in (assignment.reason, why) if text),
+        fallback=assignment.fallback,
+        quantizer=quantizer,
+        nbytes=target.nbytes(tensor.shape),
+    )
+
+
+def _route(tensor: Tensor, target: Layout, registry: Registry) -> tuple[Route, Fidelity, str, str | None]:
+    """How a tensor gets into `target`: the first of copy, repack, cast, and quantizing anew that can."""
+    source = _layout_of(tensor, registry)
+    if source.name == target.name:
+        return "copy", "exact" if tensor.derived else "identical", "", None
+    holding = target.can_hold(source.scheme(tensor.shape))
+    if isinstance(target, DenseLayout):
+        route: Route = "cast" if isinstance(source, DenseLayout) else "dequantize"
+        return route, holding.fidelity, holding.reason, None
+    if holding.fidelity != "lossy" and _can_pack(target):
+        return "repack", holding.fidelity, holding.reason, None
+    quantizer = registry.quantizer(target.name)
+    if quantizer is None:
+        raise ConfigError(
+            f"{source.name} cannot become {target.name}: {holding.reason or 'no exact way'}, "
+            f"and no quantizer for it is registered",
+            tensor=tensor.name,
+        )
+    if isinstance(source, DenseLayout):
+        return "quantize", "lossy", "", quantizer.name
+    return "requantize", "lossy", holding.reason, quantizer.name
+
+
+def _can_pack(layout: Layout) -> bool:
+    return type(layout).pack is not Layout.pack
+
+
+def _layout_of(tensor: Tensor, registry: Registry) -> Layout:
+    if isinstance(tensor.body, Packed) or tensor.layout in registry.layout_names:
+        try:
+            return registry.layout(tensor.layout)
+        except HubError as error:
+            raise ConfigError(f"layout {tensor.layout} cannot be decoded: {error.message}", tensor=tensor.name) from None
+    raise ConfigError(f"weights of type {tensor.layout}, which hub does not convert", tensor=tensor.name)
+
+
+def _check_names(entries: Sequence[Entry]) -> None:
+    seen: set[str] = set()
+    for entry in entries:
+        if entry.name in seen:
+            raise ConfigError("two tensors of the output would have this name", tensor=entry.name)
+        seen.add(entry.name)
+
+
+def _laid(entry: Entry, registry: Registry) -> Laid:
+    parts = registry.layout(entry.layout).parts(entry.tensor.shape)
+    return Laid(
+        entry.name, entry.tensor.shape, entry.layout, {name: spec.nbytes for name, spec in parts.items()}
+    )
+
+
+def _check_files(entries: Sequence[Entry], files: Sequence[PlannedFile], registry: Registry) -> None:
+    """A writer that forgets or overlaps a part is a broken plugin; find it before writing."""
+    from hub.errors import PluginError
+
+    placed = {key: (file, offset) for file in files for key, offset in file.placed.items()}
+    for entry in entries:
+        for part, spec in registry.layout(entry.layout).parts(entry.tensor.shape).items():
+            if (entry.name, part) not in placed:
+                raise PluginError(f"the writer did not place part {part}", tensor=entry.name)
+            file, offset = placed[entry.name, part]
+            if offset < 0 or offset + spec.nbytes > file.size:
+                raise PluginError(f"the writer placed part {part} outside file {file.name}", tensor=entry.name)
+    for file in files:
+        spans = sorted((offset, offset + len(data)) for offset, data in file.literals)
+        by_name = {entry.name: entry for entry in entries}
+        for (name, part), offset in file.placed.items():
+            spec = registry.layout(by_name[name].layout).parts(by_name[name].tensor.shape)[part]
+            spans.append((offset, offset + spec.nbytes))
+        spans.sort()
+        for (_, end), (begin, _) in zip(spans, spans[1:], strict=False):
+            if begin < end:
+                raise PluginError(f"the writer's plan for file {file.name} overlaps at byte {begin}")

@@ -1,0 +1,234 @@
+"""Finds plugins, checks them, and gives out what they register, by name and on first use."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from hub.errors import MissingDependency, PluginError, UsageError, printable
+from hub.format import API_VERSION, Format, LayoutEntry, QuantizerEntry, Reader, Writer
+
+if TYPE_CHECKING:
+    from hub.layout import Layout
+    from hub.quantizer import Quantizer
+
+GROUP = "hub"
+"""The entry-point group."""
+DISABLE = "HUB_DISABLE_PLUGINS"
+"""Environment variable: comma-separated entry-point names that are not loaded."""
+
+Entry = TypeVar("Entry", Format, LayoutEntry, QuantizerEntry)
+
+
+@dataclass
+class Loaded:
+    """A plugin and what became of it.
+
+    Attributes:
+        error: why it could not be used; None when all is well.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    error: str | None = None
+    formats: list[str] = field(default_factory=list)
+    layouts: list[str] = field(default_factory=list)
+    quantizers: list[str] = field(default_factory=list)
+    architectures: list[str] = field(default_factory=list)
+
+
+def resolve(reference: str, needs: dict[str, str] | None = None) -> Any:
+    """The object that ``module:name`` names.
+
+    Raises:
+        MissingDependency: the module needs a package that is not installed.
+        PluginError: the module or the name does not exist.
+    """
+    module_name, _, attribute = reference.partition(":")
+    try:
+        return getattr(importlib.import_module(module_name), attribute)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        remedy = (needs or {}).get(missing)
+        if remedy:
+            raise MissingDependency(f"{reference} needs package {missing}", remedy=remedy) from None
+        raise PluginError(f"{reference}: {error}") from error
+    except (ImportError, AttributeError) as error:
+        raise PluginError(f"{reference}: {error}") from error
+
+
+class Registry:
+    """Everything that plugins registered.
+
+    A plugin that fails to load, registers a name twice or was written for another major version
+    of the API is kept with its reason, and stops nothing else.
+    """
+
+    def __init__(self) -> None:
+        import pluggy
+
+        from hub import hookspecs
+
+        self.plugins: list[Loaded] = []
+        self.formats: dict[str, Format] = {}
+        self._layouts: dict[str, LayoutEntry] = {}
+        self._quantizers: dict[str, QuantizerEntry] = {}
+        self.architecture_files: list[str] = []
+        self._manager = pluggy.PluginManager(GROUP)
+        self._manager.add_hookspecs(hookspecs)
+        self._made: dict[str, Any] = {}
+        for name, distribution, version, load in _entry_points():
+            self._add(name, distribution, version, load)
+
+    def _add(self, name: str, distribution: str, version: str, load: Any) -> None:
+        record = Loaded(name, distribution, version)
+        self.plugins.append(record)
+        try:
+            module = load()
+            self._manager.register(module, name)
+            self._manager.check_pending()
+            self._collect(record, module)
+        except Exception as error:  # any fault of a stranger's code is that plugin's, not hub's
+            record.error = printable(f"{type(error).__name__}: {error}", 300)
+            if self._manager.has_plugin(name):
+                self._manager.unregister(name=name)
+
+    def _collect(self, record: Loaded, module: Any) -> None:
+        def of(hook: str) -> Iterable[Any]:
+            function = getattr(module, hook, None)
+            return () if function is None else function()
+
+        formats = list(of("hub_formats"))
+        layouts, quantizers = list(of("hub_layouts")), list(of("hub_quantizers"))
+        for item in formats:
+            if item.api[0] != API_VERSION[0]:
+                raise PluginError(
+                    f"format {item.name} was written for API {item.api[0]}, this is {API_VERSION[0]}"
+                )
+        _claim(self.formats, formats, "format")
+        _claim(self._layouts, layouts, "layout")
+        _claim(self._quantizers, quantizers, "quantizer")
+        record.formats = [item.name for item in formats]
+        record.layouts = [item.name for item in layouts]
+        record.quantizers = [item.name for item in quantizers]
+        record.architectures = list(of("hub_architectures"))
+        self.architecture_files += record.architectures
+
+    def format(self, name: str) -> Format:
+        """The format a user named.
+
+        Raises:
+            UsageError: there is none; names those there are, and plugins that failed.
+        """
+        if name in self.formats:
+            return self.formats[name]
+        broken = [f"{p.name} ({p.error})" for p in self.plugins if p.error]
+        hint = f"; not loaded: {', '.join(broken)}" if broken else ""
+        raise UsageError(f"no format {printable(name)!r}; known: {', '.join(sorted(self.formats))}{hint}")
+
+    def reader(self, name: str) -> Reader:
+        """A Reader of the format `name`.
+
+        Raises:
+            UsageError: there is no such format, or hub cannot read it.
+        """
+        found = self.format(name)
+        if found.reader is None:
+            raise UsageError(f"format {name} can be written, not read")
+        made: Reader = resolve(found.reader, dict(found.needs))()
+        return made
+
+    def writer(self, name: str) -> Writer:
+        """A Writer of the format `name`.
+
+        Raises:
+            UsageError: there is no such format, or hub cannot write it.
+        """
+        found = self.format(name)
+        if found.writer is None:
+            raise UsageError(f"format {name} can be read, not written")
+        made: Writer = resolve(found.writer, dict(found.needs))()
+        return made
+
+    @cached_property
+    def layout_names(self) -> list[str]:
+        """Names of all layouts, those of the core included."""
+        from hub.layout import DENSE
+
+        return [*DENSE, *self._layouts]
+
+    def layout(self, name: str) -> Layout:
+        """The layout called `name`.
+
+        Raises:
+            UsageError: there is none.
+        """
+        from hub.layout import DENSE
+
+        if name in DENSE:
+            return DENSE[name]
+        if name not in self._layouts:
+            raise UsageError(f"no layout {printable(name)!r}; known: {', '.join(self.layout_names)}")
+        key = f"layout {name}"
+        if key not in self._made:
+            self._made[key] = resolve(self._layouts[name].factory)(name)
+        made: Layout = self._made[key]
+        return made
+
+    def quantizer(self, layout: str) -> Quantizer | None:
+        """The default quantizer of a layout, or None."""
+        for entry in self._quantizers.values():
+            if entry.layout == layout:
+                key = f"quantizer {entry.name}"
+                if key not in self._made:
+                    self._made[key] = resolve(entry.factory)(entry.name)
+                made: Quantizer = self._made[key]
+                return made
+        return None
+
+    def detect(self, path: str) -> Format:
+        """The format of what lies at `path`.
+
+        Raises:
+            HubError: nothing knows it, or two formats claim it alike; or it cannot be read.
+        """
+        from hub.detection import detect
+
+        return detect(self.formats.values(), path)
+
+
+def _claim(table: dict[str, Entry], items: list[Entry], kind: str) -> None:
+    for item in items:
+        if item.name in table:
+            raise PluginError(f"{kind} {item.name} is registered already by another plugin")
+    table.update({item.name: item for item in items})
+
+
+def _entry_points() -> Iterable[tuple[str, str, str, Any]]:
+    from importlib import metadata
+
+    disabled = {name.strip() for name in os.environ.get(DISABLE, "").split(",")}
+    seen: set[str] = set()
+    for point in sorted(metadata.entry_points(group=GROUP), key=lambda p: p.name):
+        # An editable install beside a wheel can list one plugin twice.
+        if point.name in disabled or point.name in seen:
+            continue
+        seen.add(point.name)
+        dist = point.dist
+        yield point.name, dist.name if dist else "?", dist.version if dist else "?", point.load
+
+
+_registry: Registry | None = None
+
+
+def registry() -> Registry:
+    """The registry of this process, made on first use."""
+    global _registry
+    if _registry is None:
+        _registry = Registry()
+    return _registry

@@ -1,0 +1,76 @@
+"""The meaning of the intermediate representation, as code.
+
+This is the specification: ``w = scale * (sign * value(code) - zero) + offset``, scale first, then
+code, then offset, every step rounded to f32. Native kernels must equal it bit for bit. It is
+written to be read, and is fast enough for tests and small tensors.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hub.ir.groups import Blocks, Groups
+from hub.ir.part import Part, Shape
+from hub.ir.values import Affine, Const, Dense, Quantized, Value
+
+if TYPE_CHECKING:
+    F32Array = np.ndarray[Any, np.dtype[np.float32]]
+
+
+def decode(body: Dense | Quantized) -> F32Array:
+    """The weights of `body` in f32, in its logical shape.
+
+    Overflow gives infinity and NaN stays NaN, as the formula has it; neither is an error here.
+    """
+    if isinstance(body, Dense):
+        return _whole(body.part).astype(np.float32)
+    with np.errstate(all="ignore"):
+        return _quantized(body)
+
+
+def _quantized(q: Quantized) -> F32Array:
+    value = _value_of_codes(q)
+    if q.signs is not None:
+        value = _whole(q.signs).astype(np.float32).reshape(q.shape) * value
+    # A constant zero or offset of 0 is no operation: subtracting it could still turn -0 to +0.
+    if q.zero != Const(0.0):
+        value = value - _spread(q.zero, q.groups, q.shape)
+    weight = _spread(q.scale, q.groups, q.shape) * value
+    if q.offset != Const(0.0):
+        weight = weight + _spread(q.offset, q.groups, q.shape)
+    return np.ascontiguousarray(weight, dtype=np.float32)
+
+
+def _value_of_codes(q: Quantized) -> F32Array:
+    codes = _whole(q.codes)
+    if isinstance(q.values, Affine):
+        return codes.astype(np.float32).reshape(q.shape)
+    table = np.array(q.values.table, np.float32).reshape(-1, q.values.width)
+    return table[codes.astype(np.intp)].reshape(q.shape)
+
+
+def _spread(value: Value, groups: Groups, shape: Shape) -> F32Array:
+    """One number per group, repeated to one per weight."""
+    if isinstance(value, Const):
+        return np.float32(value.value)  # type: ignore[return-value]
+    per_group = _whole(value.part).astype(np.float32) if isinstance(value, Dense) else _quantized(value)
+    rows, columns = shape
+    if not isinstance(groups, Blocks):
+        assert groups.g_idx is not None
+        return per_group.reshape(rows, groups.groups)[:, _whole(groups.g_idx)]
+    for axis, (block, length) in enumerate(zip(groups.shape, (rows, columns), strict=True)):
+        if per_group.ndim < 2:
+            per_group = per_group.reshape(-1, 1) if block == 0 or axis else per_group.reshape(rows, -1)
+        repeats = length if block == 0 else block
+        if repeats > 1:
+            per_group = np.repeat(per_group, repeats, axis=axis)
+        per_group = per_group[:length] if axis == 0 else per_group[:, :length]
+    return per_group
+
+
+def _whole(part: Part) -> Any:
+    axis = part.spec.axis
+    rows = 0 if axis is None else part.spec.shape[axis] * part.spec.per
+    return part.load(0, rows)

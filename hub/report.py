@@ -1,0 +1,217 @@
+"""Plans, reports and descriptions as plain data; `schemas/` says what they hold."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import platform
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from hub._version import __version__
+from hub.errors import printable
+from hub.io.atomic import write_text
+from hub.layout import FIDELITIES
+from hub.memory import peak_private
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from hub.io.source import FileSource
+    from hub.ir.model import Model
+    from hub.ir.tensor import Tensor
+    from hub.planner import Entry, Plan
+    from hub.plugins import Registry
+    from hub.tiles import Budget
+    from hub.verifier import TensorResult
+
+MAX_SHOWN = 200
+"""Longest metadata value that a description repeats, in characters or items."""
+
+
+class Stopwatch:
+    """Seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time what happens inside."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - started, 4)
+
+
+def plan_data(plan: Plan) -> dict[str, Any]:
+    """A plan as plain data."""
+    return {
+        "source": {
+            "path": plan.source.path,
+            "format": plan.source.format,
+            "architecture": plan.source.architecture,
+            "files": [source.path for source in plan.source.sources],
+        },
+        "target": {"format": plan.target_format, "variant": plan.variant},
+        "family": plan.configured.architecture.family if plan.configured else None,
+        "size": plan.size,
+        "weights": plan.weights,
+        "bits_per_weight": round(plan.bits_per_weight, 4),
+        "fidelity": fidelity_counts(plan),
+        "files": [{"name": file.name, "size": file.size} for file in plan.files],
+        "tensors": [_entry(entry) for entry in plan.entries],
+        "metadata": {key: shown(value) for key, value in plan.metadata.items()},
+        "dropped": [{"name": name, "why": why} for name, why in plan.dropped],
+        "notes": list(plan.notes),
+    }
+
+
+def fidelity_counts(plan: Plan) -> dict[str, dict[str, int]]:
+    """Tensors and bytes of each fidelity class, best first."""
+    out: dict[str, dict[str, int]] = {}
+    for name in FIDELITIES:
+        members = [entry for entry in plan.entries if entry.fidelity == name]
+        if members:
+            out[name] = {"tensors": len(members), "bytes": sum(entry.nbytes for entry in members)}
+    return out
+
+
+def _entry(entry: Entry) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "shape": list(entry.tensor.shape),
+        "from": entry.tensor.layout,
+        "to": entry.layout,
+        "route": entry.route,
+        "fidelity": entry.fidelity,
+        "quantizer": entry.quantizer,
+        "bytes": entry.nbytes,
+        "why": entry.why,
+        "fallback": entry.fallback,
+        "steps": list(entry.tensor.derived),
+    }
+
+
+def make(
+    plan: Plan,
+    path: Path,
+    results: Sequence[TensorResult],
+    budget: Budget,
+    watch: Stopwatch,
+    plugins: Registry,
+    verify: str,
+    *,
+    hashes: bool,
+) -> dict[str, Any]:
+    """The report of a finished conversion.
+
+    Args:
+        hashes: whether to hash the input files, which reads them once more.
+    """
+    from hub.kernels import isa
+
+    errors = {result.name: result for result in results}
+    data = plan_data(plan)
+    for tensor in data["tensors"]:
+        result = errors.get(tensor["name"])
+        tensor["error"] = _error(result) if result else None
+    faults = [{"name": result.name, "fault": result.fault} for result in results if result.fault]
+    return {
+        "hub": __version__,
+        "output": os.fspath(path),
+        "verified": verify if results and not faults else ("rejected" if faults else "none"),
+        "faults": faults,
+        "plan": data,
+        "versions": {
+            "python": platform.python_version(),
+            **{plugin.distribution: plugin.version for plugin in plugins.plugins if not plugin.error},
+        },
+        "isa": isa(),
+        "threads": budget.threads,
+        "max_memory": budget.max_memory,
+        "peak_private_memory": peak_private(),
+        "seconds": watch.seconds,
+        "input": [_identity(source, hashes) for source in plan.source.sources],
+    }
+
+
+def _error(result: TensorResult) -> dict[str, Any]:
+    sqnr = result.sqnr_db
+    return {
+        "max_abs": result.max_abs,
+        "rmse": result.rmse,
+        "sqnr_db": round(sqnr, 3) if math.isfinite(sqnr) else None,
+        "equal": result.unequal == 0 and result.fault is None,
+        "limit_db": None if result.limit_db is None else round(result.limit_db, 3),
+        "fault": result.fault,
+    }
+
+
+def _identity(source: FileSource, hashes: bool) -> dict[str, Any]:
+    return {"path": source.path, "size": source.size, "sha256": source.sha256() if hashes else None}
+
+
+def write(path: str | os.PathLike[str], data: Mapping[str, Any]) -> None:
+    """Write a report.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    write_text(path, json.dumps(data, indent=1, allow_nan=False) + "\n")
+
+
+def describe(model: Model) -> dict[str, Any]:
+    """What the headers of a model say."""
+    layouts = Counter(tensor.layout for tensor in model.tensors.values())
+    return {
+        "path": model.path,
+        "format": model.format,
+        "architecture": model.architecture,
+        "tensors": len(model.tensors),
+        "weights": sum(math.prod(tensor.shape) for tensor in model.tensors.values()),
+        "bytes": sum(tensor.nbytes for tensor in model.tensors.values()),
+        "layouts": dict(layouts.most_common()),
+        "files": [{"path": source.path, "size": source.size} for source in model.sources],
+        "header": {key: shown(value) for key, value in model.metadata.items() if key != "types"},
+        "config": {key: shown(value) for key, value in model.config.items()},
+        "companions": list(model.companions),
+        "notes": list(model.notes),
+        "list": [_described(tensor) for tensor in model.tensors.values()],
+    }
+
+
+def _described(tensor: Tensor) -> dict[str, Any]:
+    span = next(iter(tensor.parts.values())).span
+    return {
+        "name": tensor.name,
+        "shape": list(tensor.shape),
+        "layout": tensor.layout,
+        "bytes": tensor.nbytes,
+        "file": span.source.path if span else None,
+        "offset": span.offset if span else None,
+    }
+
+
+def shown(value: Any) -> Any:
+    """A metadata value short enough to print: long strings cut, long arrays told by length and first items."""
+    if isinstance(value, bytes):
+        return printable(value.decode("utf-8", "replace"), MAX_SHOWN)
+    if isinstance(value, str):
+        clean = value.encode("utf-8", "replace").decode("utf-8")
+        return clean if len(clean) <= MAX_SHOWN else clean[: MAX_SHOWN - 3] + "..."
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): shown(item) for key, item in list(value.items())[:MAX_SHOWN]}
+    if hasattr(value, "__len__"):
+        items = value.first(3) if hasattr(value, "first") else list(value[:3])
+        if len(value) <= 3:
+            return [shown(item) for item in items]
+        return {"items": len(value), "first": [shown(item) for item in items]}
+    return value if isinstance(value, int | float | bool) or value is None else str(value)

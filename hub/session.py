@@ -1,0 +1,233 @@
+"""The Python API: open, plan, convert, inspect, check. The command line calls these and nothing else."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from hub import pipeline, planner, report, verifier
+from hub.errors import OutputError, UsageError, printable
+from hub.io.atomic import AtomicOutput, check_free, check_room
+from hub.ir.model import Model
+from hub.layout import Fidelity
+from hub.memory import Watch
+from hub.pipeline import Progress, Silent
+from hub.planner import Plan
+from hub.plugins import registry
+from hub.recipe import Recipe, Rule
+from hub.tiles import Budget
+
+Verify = Literal["none", "weights"]
+DEFAULT_MEMORY = 1 << 30
+"""Private memory that a conversion stays below, in bytes."""
+
+
+def open(path: str | os.PathLike[str], *, format: str | None = None) -> Model:
+    """Open a model: headers are read and checked, tensors stay where they are.
+
+    Args:
+        path: a file or folder.
+        format: its format; detected when not given.
+
+    Returns:
+        The model, which is a context manager: leaving it closes its files.
+
+    Raises:
+        HubError: not a model of that format, or damaged; names file, tensor and offset.
+    """
+    plugins = registry()
+    name = format or plugins.detect(os.fspath(path)).name
+    return plugins.reader(name).open(os.fspath(path))
+
+
+def split_target(to: str) -> tuple[str, str]:
+    """Format and variant of ``FORMAT[:VARIANT]``.
+
+    Raises:
+        UsageError: either is empty.
+    """
+    name, colon, variant = to.partition(":")
+    if not name or (colon and not variant):
+        raise UsageError(f"{printable(to)!r} is not FORMAT or FORMAT:VARIANT")
+    return name, variant.lower()
+
+
+def threads_or_default(threads: int | None) -> int:
+    """The number of threads to use: as asked, or one per core that this process may use.
+
+    Raises:
+        UsageError: less than one.
+    """
+    if threads is None:
+        return max(1, len(os.sched_getaffinity(0)))
+    if threads < 1:
+        raise UsageError(f"{threads} threads, at least 1 is needed")
+    return threads
+
+
+def plan(
+    source: Model,
+    *,
+    to: str,
+    recipe: Recipe | None = None,
+    rules: Sequence[Rule] = (),
+    settings: Mapping[str, Any] | None = None,
+) -> Plan:
+    """Plan a conversion of an opened model; nothing is written.
+
+    Args:
+        to: ``FORMAT[:VARIANT]``.
+        recipe: rules and settings from a file.
+        rules: layouts for single tensors, before those of the recipe.
+        settings: metadata to set, before those of the recipe.
+
+    Raises:
+        HubError: the model cannot be converted so; says why.
+    """
+    name, variant = split_target(to)
+    full = (recipe or Recipe()).joined(rules, settings or {})
+    return planner.make(source, name, variant, full, registry())
+
+
+def convert(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str] | None = None,
+    *,
+    to: str,
+    from_: str | None = None,
+    recipe: Recipe | None = None,
+    rules: Sequence[Rule] = (),
+    settings: Mapping[str, Any] | None = None,
+    verify: Verify = "weights",
+    require: Fidelity | None = None,
+    threads: int | None = None,
+    max_memory: int = DEFAULT_MEMORY,
+    force: bool = False,
+    report_to: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+    on_plan: Any = None,
+) -> dict[str, Any]:
+    """Convert a model and check the result.
+
+    Args:
+        source: a file or folder.
+        target: the output; a name in the ecosystem's habit beside `source` when not given.
+        to: ``FORMAT[:VARIANT]``.
+        from_: the source's format; detected when not given.
+        recipe, rules, settings: as in `plan`.
+        verify: `weights` compares every tensor of the output with the source; `none` does not.
+        require: the least fidelity that every tensor must keep.
+        threads: number of threads; one per core when not given.
+        max_memory: private memory in bytes that the process stays below.
+        force: whether an existing output may be replaced.
+        report_to: where to write the report, as JSON.
+        progress: told about the work.
+        on_plan: called with the `Plan` before anything is written.
+
+    Returns:
+        The report; `schemas/report.schema.json` describes it.
+
+    Raises:
+        VerifyError: written, but it does not agree with its source; kept as ``TARGET.rejected``.
+        HubError: anything else; nothing is left behind.
+    """
+    plugins, watch, progress = registry(), report.Stopwatch(), progress or Silent()
+    budget = Budget(max_memory, threads_or_default(threads))
+    budget.tile_bytes  # noqa: B018  raises now rather than after planning
+    with Watch(), open(source, format=from_) as model:
+        with watch.stage("plan"):
+            made = plan(model, to=to, recipe=recipe, rules=rules, settings=settings)
+            final = Path(target) if target is not None else _beside(source, made)
+            _check_target(made, final, force, report_to)
+            if require:
+                planner.require(made, require)
+        if on_plan:
+            on_plan(made)
+        with watch.stage("scan"):
+            pipeline.scan(made, plugins, budget, progress)
+        check_room(final, made.size)
+        results: list[verifier.TensorResult] = []
+        with AtomicOutput(final, folder=made.writer.folder, force=force) as output:
+            with watch.stage("convert"):
+                pipeline.fill(made, plugins, output, budget, progress)
+                output.seal()
+            if verify == "weights":
+                with watch.stage("verify"):
+                    results = _verify(made, output, budget, progress)
+            rejected = any(result.fault for result in results)
+            path = output.reject() if rejected else output.commit()
+        out = report.make(made, path, results, budget, watch, plugins, verify, hashes=report_to is not None)
+        if report_to is not None:
+            report.write(report_to, out)
+        if rejected:
+            verifier.refuse(results, os.fspath(path))
+        return out
+
+
+def _verify(made: Plan, output: AtomicOutput, budget: Budget, progress: Progress) -> list[verifier.TensorResult]:
+    with registry().reader(made.target_format).open(os.fspath(output.path)) as written:
+        return verifier.verify(made, written, registry(), budget, progress)
+
+
+def _beside(source: str | os.PathLike[str], made: Plan) -> Path:
+    full = Path(os.path.abspath(source))
+    from hub.format import Request
+
+    request = Request(made.variant, Recipe(), planner.source_stem(os.fspath(source)))
+    return full.parent / made.writer.default_name(request.source_name, request)
+
+
+def _check_target(
+    made: Plan, final: Path, force: bool, report_to: str | os.PathLike[str] | None
+) -> None:
+    check_free(final, folder=made.writer.folder, force=force)
+    real = os.path.realpath(final)
+    for source in made.source.sources:
+        if os.path.realpath(source.path) == real or _same_file(source.path, real):
+            raise OutputError("it is the source itself", path=final, remedy="give another name")
+    if made.writer.folder and os.path.realpath(made.source.path) == real:
+        raise OutputError("it is the source itself", path=final, remedy="give another name")
+    if report_to is not None and not os.path.isdir(os.path.dirname(os.path.abspath(report_to))):
+        raise OutputError("the folder of the report does not exist", path=os.path.dirname(report_to))
+
+
+def _same_file(a: str, b: str) -> bool:
+    try:
+        return os.path.samefile(a, b)
+    except OSError:
+        return False
+
+
+def inspect(path: str | os.PathLike[str], *, format: str | None = None) -> dict[str, Any]:
+    """What the headers of a model say, as plain data."""
+    with open(path, format=format) as model:
+        return report.describe(model)
+
+
+def check(
+    path: str | os.PathLike[str],
+    *,
+    format: str | None = None,
+    threads: int | None = None,
+    max_memory: int = DEFAULT_MEMORY,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Check a model completely: structure, data, settings against tensors, tokenizer, companion files.
+
+    Returns:
+        ``{"path", "format", "faults": [...], "notes": [...], "checked": [...]}``.
+
+    Raises:
+        HubError: the structure itself is damaged.
+    """
+    from hub import checking
+
+    started = time.monotonic()
+    budget = Budget(max_memory, threads_or_default(threads))
+    with open(path, format=format) as model:
+        out = checking.check(model, registry(), budget, progress or Silent())
+    out["seconds"] = round(time.monotonic() - started, 3)
+    return out

@@ -1,0 +1,64 @@
+"""Tiles: some rows of a tensor, small enough for the memory that a thread may use."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from hub.errors import UsageError
+from hub.ir.part import PartSpec, row_count, row_length
+from hub.ir.tensor import Tensor
+
+RESERVED = 160 << 20
+"""Private memory that the process itself takes: interpreter, NumPy, a vocabulary, threads' stacks."""
+LARGEST_TILE = 8 << 20
+"""Bytes of f32 that a tile never exceeds; larger ones win nothing and leave the caches."""
+COPIES = 6
+"""Arrays of a tile's f32 size that a thread may hold at once: source bytes, f32, codes, decoded."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What `--max-memory` and `--threads` leave for one tile.
+
+    Raises:
+        UsageError: not even one small tile per thread would fit.
+    """
+
+    max_memory: int
+    threads: int
+
+    @property
+    def tile_bytes(self) -> int:
+        """Bytes of f32 per tile."""
+        share = (self.max_memory - RESERVED) // (self.threads * COPIES)
+        if share < 1 << 16:
+            least = RESERVED + self.threads * COPIES * (1 << 16)
+            raise UsageError(
+                f"--max-memory {self.max_memory} is too little for {self.threads} threads, they need {least}"
+            )
+        return min(share, LARGEST_TILE)
+
+
+def multiple(*parts: Mapping[str, PartSpec]) -> int:
+    """The number of rows that tiles must be a multiple of, for all these parts."""
+    return math.lcm(*(spec.per for group in parts for spec in group.values() if spec.axis is not None), 1)
+
+
+def tiles(tensor: Tensor, step: int, budget: Budget) -> Iterator[tuple[int, int]]:
+    """Row ranges that cover `tensor`, each a multiple of `step` rows but for the last.
+
+    Raises:
+        UsageError: one step of rows alone is beyond the memory allowed.
+    """
+    rows, length = row_count(tensor.shape), max(1, row_length(tensor.shape))
+    allowed = budget.tile_bytes // (4 * length) // step * step
+    if allowed < 1:
+        need = 4 * length * step * budget.threads * COPIES + RESERVED
+        raise UsageError(
+            f"tensor {tensor.name}: {step} of its rows need {4 * length * step} bytes, the memory allowed "
+            f"leaves {budget.tile_bytes}; give --max-memory {need} or fewer --threads"
+        )
+    for start in range(0, rows, allowed):
+        yield start, min(rows, start + allowed)

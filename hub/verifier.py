@@ -1,0 +1,187 @@
+"""Does the written file hold the weights of its source? Reopened through the reader, tensor by tensor.
+
+Exact routes must agree bit for bit. Lossy ones must keep a signal-to-noise ratio that any working
+quantizer of that width keeps on any data, so what fails is broken, not merely coarse.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from hub.dtypes import DType
+from hub.errors import VerifyError
+from hub.ir.groups import Blocks
+from hub.ir.model import Model
+from hub.ir.part import FilePart, rows_spec
+from hub.ir.scheme import Scheme
+from hub.ir.tensor import Tensor
+from hub.ir.values import Affine, Dense
+from hub.layout import Layout
+from hub.pipeline import Progress, run_all, weights
+from hub.planner import Entry, Plan
+from hub.plugins import Registry
+from hub.tiles import Budget, multiple, tiles
+
+_SIGNIFICAND = {"f32": 24, "f16": 11, "bf16": 8, "f64": 53}
+_MARGIN_DB = 3.0
+"""For scales that are themselves rounded."""
+
+
+@dataclass
+class TensorResult:
+    """How one written tensor compares with its source.
+
+    Attributes:
+        max_abs: largest absolute difference.
+        rmse: root of the mean squared difference.
+        sqnr_db: 10 log10(sum of squared weights / sum of squared differences); infinite when equal.
+        unequal: weights that are not the same bits.
+        limit_db: the least `sqnr_db` allowed; None where every bit must agree.
+        fault: what is wrong, or None.
+    """
+
+    name: str
+    weights: int
+    max_abs: float = 0.0
+    sum_sq: float = 0.0
+    sum_sq_source: float = 0.0
+    unequal: int = 0
+    limit_db: float | None = None
+    fault: str | None = None
+
+    @property
+    def rmse(self) -> float:
+        return math.sqrt(self.sum_sq / self.weights) if self.weights else 0.0
+
+    @property
+    def sqnr_db(self) -> float:
+        if self.sum_sq == 0:
+            return math.inf
+        return 10 * math.log10(self.sum_sq_source / self.sum_sq) if self.sum_sq_source else -math.inf
+
+    def judge(self) -> None:
+        """Set `fault` from the figures."""
+        if self.limit_db is None:
+            if self.unequal:
+                self.fault = f"{self.unequal} of {self.weights} weights differ, the route is exact"
+        elif not self.sqnr_db >= self.limit_db:
+            self.fault = f"SQNR {self.sqnr_db:.1f} dB, at least {self.limit_db:.1f} dB is expected"
+
+
+def least_sqnr(scheme: Scheme | DType) -> float:
+    """The signal-to-noise ratio in dB that a layout keeps on any data, less a margin.
+
+    Of a block of `n` weights that share a scale, the hardest for `b`-bit codes has one weight of the
+    largest magnitude M and the others half a step of ``M / 2**(b-1)`` away from every code: noise
+    ``(n - 1) (M / 2**b)**2`` against ``M**2`` and as much again, so at least ``1 + 4**b / (n - 1)``. Rounding
+    to a float of `p` significant bits keeps ``6.02 p`` dB above its subnormals.
+    """
+    if isinstance(scheme, DType):
+        return 6.02 * _SIGNIFICAND.get(scheme.name, 8) - 2 * _MARGIN_DB
+    bits = scheme.values.bits if isinstance(scheme.values, Affine) else math.log2(len(scheme.values.table))
+    size = 32
+    if isinstance(scheme.groups, Blocks):
+        size = max(2, math.prod(axis for axis in scheme.groups.shape if axis) or 256)
+    return 10 * math.log10(1 + 4**bits / (size - 1)) - _MARGIN_DB
+
+
+def verify(
+    plan: Plan, written: Model, registry: Registry, budget: Budget, progress: Progress
+) -> list[TensorResult]:
+    """Compare every tensor of `written` with the source of `plan`.
+
+    Returns:
+        A result per tensor of the plan, in its order; tensors that are missing or extra are faults.
+    """
+    results = {entry.name: _expected(entry, registry) for entry in plan.entries}
+    pairs = []
+    progress.start("verify", sum(entry.nbytes for entry in plan.entries))
+    for entry in plan.entries:
+        found = written.tensors.get(entry.name)
+        fault = _structure(entry, found)
+        if fault or found is None:
+            results[entry.name].fault = fault
+        else:
+            pairs.append((entry, _reshaped(found, entry)))
+    extra = [name for name in written.tensors if name not in results]
+    for name in extra:
+        results[name] = TensorResult(name, 0, fault="the output has it, the plan does not")
+
+    def units() -> Iterable[Callable[[], tuple[str, int, tuple[float, float, float, int]]]]:
+        for entry, tensor in pairs:
+            parts = [{n: p.spec for n, p in t.parts.items()} for t in (entry.tensor, tensor)]
+            target = registry.layout(entry.layout)
+            step = max(multiple(*parts), target.row_multiple)
+            for start, stop in tiles(entry.tensor, step, budget):
+                yield lambda e=entry, t=tensor, a=start, b=stop: _compare(e, t, registry, a, b)  # type: ignore[misc]
+
+    def done(item: tuple[str, int, tuple[float, float, float, int]]) -> None:
+        name, amount, difference = item
+        result = results[name]
+        result.max_abs = max(result.max_abs, difference[0])
+        result.sum_sq += difference[1]
+        result.sum_sq_source += difference[2]
+        result.unequal += difference[3]
+        progress.advance(amount)
+
+    run_all(units(), budget.threads, done)
+    for result in results.values():
+        if result.fault is None:
+            result.judge()
+    return list(results.values())
+
+
+def _expected(entry: Entry, registry: Registry) -> TensorResult:
+    limit = None
+    if entry.fidelity == "lossy":
+        limit = least_sqnr(registry.layout(entry.layout).scheme(entry.tensor.shape))
+    return TensorResult(entry.name, math.prod(entry.tensor.shape), limit_db=limit)
+
+
+def _structure(entry: Entry, found: Tensor | None) -> str | None:
+    if found is None:
+        return "the output lacks it"
+    if found.layout != entry.layout:
+        return f"layout {found.layout}, planned was {entry.layout}"
+    if math.prod(found.shape) != math.prod(entry.tensor.shape):
+        return f"shape {list(found.shape)}, planned was {list(entry.tensor.shape)}"
+    return None
+
+
+def _reshaped(found: Tensor, entry: Entry) -> Tensor:
+    """A format may drop axes of length 1; rows are then counted as the source has them."""
+    if found.shape == entry.tensor.shape or not isinstance(found.body, Dense):
+        return found
+    part = found.body.part
+    if not isinstance(part, FilePart):
+        return found
+    spec = rows_spec(part.spec.dtype, entry.tensor.shape)
+    return replace(found, shape=entry.tensor.shape, body=Dense(FilePart(spec, part.source, part.offset)))
+
+
+def _compare(
+    entry: Entry, tensor: Tensor, registry: Registry, start: int, stop: int
+) -> tuple[str, int, tuple[float, float, float, int]]:
+    from hub.kernels import compare
+
+    source: Layout = registry.layout(entry.tensor.layout)
+    a = weights(entry.tensor, source, start, stop)
+    b = weights(tensor, registry.layout(entry.layout), start, stop)
+    amount = entry.nbytes * (stop - start) // max(1, entry.tensor.rows)
+    return entry.name, amount, compare(a, b)
+
+
+def refuse(results: Sequence[TensorResult], path: str) -> None:
+    """Raises:
+    VerifyError: some tensors are faulty; names the worst.
+    """
+    faulty = [result for result in results if result.fault]
+    if not faulty:
+        return
+    faulty.sort(key=lambda result: result.sqnr_db)
+    worst = "; ".join(f"{result.name}: {result.fault}" for result in faulty[:3])
+    raise VerifyError(
+        f"{len(faulty)} of {len(results)} tensors do not agree with the source: {worst}", path=path
+    )

@@ -1,0 +1,98 @@
+/* Which kernels this process runs.
+ *
+ * A row per instruction set, best first. A row need not be complete: a slot that it leaves empty is taken from the next
+ * row below, and the last row, scalar, has them all. To add one: its kernel file(s), a row here, a line in CMakeLists.txt.
+ */
+#include "hub_native.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+extern const hub_kernels hub_cast_scalar, hub_ggml_legacy_scalar, hub_ggml_k_scalar, hub_measure_scalar;
+
+enum { FILES = 8 };
+
+typedef struct row {
+    const char *name;
+    bool (*supported)(void);
+    const hub_kernels *files[FILES]; /* ends at the first NULL */
+} row;
+
+static bool always(void) { return true; }
+
+static const row rows[] = {
+    {"scalar", always, {&hub_cast_scalar, &hub_ggml_legacy_scalar, &hub_ggml_k_scalar, &hub_measure_scalar}},
+};
+enum { ROWS = sizeof rows / sizeof rows[0] };
+
+/* Every name that HUB_ISA may ever have, so that "not here" and "no such thing" are told apart. */
+static const char *const known[] = {"avx512", "avx2", "neon", "scalar"};
+enum { KNOWN = sizeof known / sizeof known[0] };
+
+int hub_available(const char **names, int max) {
+    int n = 0;
+    for (int r = 0; r < ROWS; r++) {
+        if (rows[r].supported()) {
+            if (n < max) {
+                names[n] = rows[r].name;
+            }
+            n++;
+        }
+    }
+    return n;
+}
+
+/* Fills the empty slots of `to` from one kernel file. */
+static void fill(hub_kernels *to, const hub_kernels *from) {
+    for (int t = 0; t < HUB_TYPES; t++) {
+        if (!to->quantize[t]) to->quantize[t] = from->quantize[t];
+        if (!to->dequantize[t]) to->dequantize[t] = from->dequantize[t];
+        if (!to->scan[t]) to->scan[t] = from->scan[t];
+    }
+    if (!to->compare) to->compare = from->compare;
+}
+
+static const char *why_not(const char *name) {
+    for (int r = 0; r < ROWS; r++) {
+        if (strcmp(rows[r].name, name) == 0) {
+            return "this CPU does not support it";
+        }
+    }
+    for (int k = 0; k < KNOWN; k++) {
+        if (strcmp(known[k], name) == 0) {
+            return "this build does not contain it";
+        }
+    }
+    return "no such instruction set";
+}
+
+const hub_selection *hub_select(char *why, size_t size) {
+    static hub_selection selection;
+    if (selection.isa) {
+        return &selection;
+    }
+    const char *forced = getenv("HUB_ISA");
+    int chosen = 0;
+    while (chosen < ROWS && !(rows[chosen].supported() && (!forced || strcmp(rows[chosen].name, forced) == 0))) {
+        chosen++;
+    }
+    if (chosen == ROWS) { /* only when forced: scalar is always supported */
+        const char *names[ROWS];
+        const int n = hub_available(names, ROWS);
+        /* A name longer than any real one is cut: the line must fit `why` and still end with the names. */
+        int at = snprintf(why, size, "HUB_ISA=%.32s: %s; available:", forced, why_not(forced));
+        for (int i = 0; i < n && at >= 0 && (size_t)at < size; i++) {
+            at += snprintf(why + at, size - (size_t)at, " %s", names[i]);
+        }
+        return NULL;
+    }
+    for (int r = chosen; r < ROWS; r++) {
+        /* A lower row may be for another CPU family, e.g. none of avx2's kernels may fill a gap of neon. */
+        for (int f = 0; rows[r].supported() && f < FILES && rows[r].files[f]; f++) {
+            fill(&selection.kernels, rows[r].files[f]);
+        }
+    }
+    selection.isa = rows[chosen].name;
+    return &selection;
+}

@@ -1,0 +1,96 @@
+/* hub_native.h - what a kernel is, and how one is found.
+ *
+ * Every kernel file (one family, one instruction set: `ggml_k_scalar.c`, later `ggml_k_avx2.c`) holds static functions
+ * only and exports a single const `hub_kernels`, sparse: it fills the slots that it implements. `dispatch.c` lists
+ * those tables by instruction set and joins them once. Kernels take raw pointers and counts; they allocate nothing,
+ * start no thread and know nothing of Python. Whoever calls one has checked the sizes.
+ */
+#ifndef HUB_NATIVE_H
+#define HUB_NATIVE_H
+
+#include <float.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Every result is defined as a sequence of IEEE binary32 operations, each rounded once. x87 cannot give that. */
+#if FLT_EVAL_METHOD != 0
+#error "hub's kernels need float arithmetic without excess precision (on 32-bit x86: -msse2 -mfpmath=sse)"
+#endif
+
+/* The order is the index into the tables below; names and sizes are in types.c. */
+typedef enum hub_type {
+    HUB_F32, HUB_F16, HUB_BF16,
+    HUB_Q8_0, HUB_Q4_0, HUB_Q4_1, HUB_Q5_0, HUB_Q5_1,
+    HUB_Q2_K, HUB_Q3_K, HUB_Q4_K, HUB_Q5_K, HUB_Q6_K,
+    HUB_TYPES
+} hub_type;
+
+typedef struct hub_type_info {
+    const char *name;
+    int32_t weights; /* per block */
+    int32_t bytes;   /* per block */
+} hub_type_info;
+
+extern const hub_type_info hub_types[HUB_TYPES];
+
+/* x (nrows, n_per_row) -> y (nrows, n_per_row / weights * bytes). importance (n_per_row,) or NULL serves every row.
+ * n_per_row is a multiple of the block; x and importance are aligned for float, y need not be aligned. */
+typedef void hub_quantize_fn(const float *x, void *y, int64_t nrows, int64_t n_per_row, const float *importance);
+
+/* y (n / weights * bytes,) -> x (n,). y need not be aligned. */
+typedef void hub_dequantize_fn(const void *y, float *x, int64_t n);
+
+typedef struct hub_scan {
+    int64_t nonfinite; /* how many are NaN or infinite */
+    int64_t first;     /* index of the first of them, -1 if there is none */
+    float max_abs;     /* over the finite ones, 0 if there is none */
+} hub_scan;
+
+typedef void hub_scan_fn(const void *data, int64_t n, hub_scan *out);
+
+typedef struct hub_difference {
+    double max_abs;    /* max |a - b| */
+    double sum_sq;     /* sum (a - b)^2 */
+    double sum_sq_a;   /* sum a^2 */
+    int64_t unequal;   /* positions whose 32 bits differ */
+} hub_difference;
+
+typedef void hub_compare_fn(const float *a, const float *b, int64_t n, hub_difference *out);
+
+typedef struct hub_kernels {
+    hub_quantize_fn *quantize[HUB_TYPES];
+    hub_dequantize_fn *dequantize[HUB_TYPES];
+    hub_scan_fn *scan[HUB_TYPES]; /* F32, F16, BF16 only */
+    hub_compare_fn *compare;
+} hub_kernels;
+
+/* dispatch.c */
+
+typedef struct hub_selection {
+    const char *isa;
+    hub_kernels kernels; /* every slot filled, except scan[] of the packed types */
+} hub_selection;
+
+/* The selection of this process, made on the first successful call and kept. HUB_ISA forces an instruction set;
+ * when that cannot be had the answer is NULL, `why` holds one line, and the next call tries again.
+ * The first call must not race with another one: Cython makes it with the interpreter lock held. */
+const hub_selection *hub_select(char *why, size_t size);
+
+/* Instruction sets in this build that this CPU supports, best first. Returns how many; names[] gets at most `max`. */
+int hub_available(const char **names, int max);
+
+/* strings.c: portable, so it is not in the tables. */
+
+typedef struct hub_walk {
+    int64_t done;    /* strings passed */
+    int64_t offset;  /* where the next one starts */
+    uint64_t length; /* of the string that is longer than the limit, if too_long */
+    bool too_long;
+} hub_walk;
+
+/* Walks over `count` strings (u64 little-endian length, then bytes) in buf (size,) from `offset`, 0 <= offset <= size.
+ * Stops before the first one that does not lie wholly in buf, and before the first one longer than `limit`. */
+void hub_walk_strings(const uint8_t *buf, int64_t size, int64_t offset, int64_t count, uint64_t limit, hub_walk *out);
+
+#endif

@@ -1,0 +1,36 @@
+"""GGUF for hub: llama.cpp's file format and every tensor type that hub quantizes to.
+
+This module only registers. Facts come from llama.cpp 0c1e570 (October 2026); PROVENANCE.md says which.
+"""
+
+from __future__ import annotations
+
+from hub.api import Format, LayoutEntry, QuantizerEntry, hookimpl
+from hub_gguf.filetypes import FILE_TYPES
+from hub_gguf.types import QUANTIZED
+
+
+@hookimpl
+def hub_formats() -> list[Format]:
+    return [
+        Format(
+            name="gguf",
+            summary="GGUF v3, what llama.cpp and its relatives run (reads v2 and v3, split files too)",
+            detect="hub_gguf.detect:detect",
+            reader="hub_gguf.reader:GgufReader",
+            writer="hub_gguf.writer:GgufWriter",
+            variants={name: file_type.summary for name, file_type in FILE_TYPES.items()},
+        )
+    ]
+
+
+@hookimpl
+def hub_layouts() -> list[LayoutEntry]:
+    return [LayoutEntry(t.layout, "hub_gguf.layouts:make") for t in QUANTIZED]
+
+
+@hookimpl
+def hub_quantizers() -> list[QuantizerEntry]:
+    return [
+        QuantizerEntry(f"{t.layout}/reference", t.layout, "hub_gguf.quantizers:make") for t in QUANTIZED
+    ]

@@ -1,0 +1,121 @@
+"""The key-values of a new file: those of the source when it is GGUF too, made from settings otherwise."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hub.api import ConfigError, Configured, Laid, Model, Request, Tokenizer
+from hub_gguf.filetypes import FILE_TYPES
+from hub_gguf.general import general_kvs
+from hub_gguf.kv import Kv, KvType
+from hub_gguf.reader import GgufArray
+from hub_gguf.tokenizer import tokenizer_kvs
+from hub_gguf.types import BY_LAYOUT
+
+QUANTIZATION_VERSION = 2
+"""GGML_QNT_VERSION: which generation of block layouts the file has."""
+
+_TYPES = {"u32": KvType.U32, "i32": KvType.I32, "f32": KvType.F32, "bool": KvType.BOOL, "str": KvType.STRING}
+
+_GUESSES = {
+    "F32": 0, "F16": 1, "BF16": 32, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9,
+    "Q2_K": 10, "Q3_K": 12, "Q4_K": 15, "Q5_K": 17, "Q6_K": 18,
+}  # fmt: skip
+"""File type by the most frequent tensor type, as llama.cpp guesses it for files that do not say."""
+
+_NOT_COPIED = ("split.no", "split.count", "split.tensors.count", "general.alignment")
+
+
+def file_metadata(
+    tensors: Sequence[Laid],
+    model: Model,
+    configured: Configured | None,
+    tokenizer: Tokenizer | None,
+    request: Request,
+) -> tuple[list[Kv], list[str]]:
+    """All key-values in the order of llama.cpp's converter, and notes for the plan.
+
+    Raises:
+        ConfigError: a value is missing or does not fit its key.
+    """
+    number = file_type(tensors, request.variant)
+    if model.convention == "gguf":
+        return _copied(model, number if request.variant else None), []
+    if configured is None:
+        raise ConfigError("the architecture is not known, its metadata cannot be written", path=model.path)
+    convention = configured.architecture.formats["gguf"]
+    kvs = [
+        Kv("general.architecture", KvType.STRING, convention.architecture),
+        *general_kvs(tensors, model, request.source_name),
+        *_settings(configured, number),
+        Kv("general.quantization_version", KvType.U32, QUANTIZATION_VERSION),
+    ]
+    known = {kv.key for kv in kvs}
+    vocab_size = int(configured.values.get("vocab_size", 0))
+    kvs += [kv for kv in tokenizer_kvs(tokenizer, convention.architecture, vocab_size) if kv.key not in known]
+    notes = list(tokenizer.notes) if tokenizer else ["no tokenizer: tokenizer.ggml.model is none, text cannot be used"]
+    return kvs, notes
+
+
+def file_type(tensors: Sequence[Laid], variant: str) -> int:
+    """`general.file_type` of the output."""
+    if variant:
+        return FILE_TYPES[variant].number
+    counts: Counter[str] = Counter()
+    for tensor in tensors:
+        if len(tensor.shape) > 1:
+            counts[BY_LAYOUT[tensor.layout].name] += math.prod(tensor.shape)
+    most = counts.most_common(1)
+    return _GUESSES.get(most[0][0], 0) if most else 0
+
+
+def _settings(configured: Configured, number: int) -> list[Kv]:
+    out = []
+    for row in configured.architecture.formats["gguf"].metadata:
+        if row.when is not None and not configured.evaluate(row.when, file_type=number):
+            continue
+        value = configured.evaluate(row.value, file_type=number)
+        if value is None:
+            continue
+        kind = _TYPES[row.type]
+        out.append(Kv(row.key, kind, _converted(row.key, kind, value)))
+    return out
+
+
+def _converted(key: str, kind: KvType, value: Any) -> Any:
+    if kind in (KvType.U32, KvType.I32):
+        if int(value) != value:
+            raise ConfigError(f"{key} must be a whole number, the settings give {value}")
+        return int(value)
+    return float(value) if kind == KvType.F32 else value
+
+
+def _copied(model: Model, number: int | None) -> list[Kv]:
+    """The source's key-values, types included, but for what the new file says anew."""
+    types: Mapping[str, str] = model.metadata["types"]
+    kvs = []
+    for key, value in model.config.items():
+        if key in _NOT_COPIED:
+            continue
+        kind = KvType[types[key].upper()]
+        if isinstance(value, GgufArray):
+            kvs.append(Kv(key, kind, value.values, value.item))
+        elif kind is KvType.STRING:
+            kvs.append(Kv(key, kind, value.encode("utf-8", "surrogateescape")))
+        else:
+            kvs.append(Kv(key, kind, value))
+    _put(kvs, Kv("general.quantization_version", KvType.U32, QUANTIZATION_VERSION))
+    if number is not None:
+        _put(kvs, Kv("general.file_type", KvType.U32, number))
+    return kvs
+
+
+def _put(kvs: list[Kv], made: Kv) -> None:
+    for i, kv in enumerate(kvs):
+        if kv.key == made.key:
+            kvs[i] = made
+            return
+    kvs.append(made)

@@ -1,0 +1,172 @@
+"""Decides everything about a GGUF file before its first byte: types, order, metadata, offsets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hub.api import (
+    Assignment,
+    Configured,
+    ConfigError,
+    FormatError,
+    Laid,
+    Model,
+    PlannedFile,
+    Request,
+    Shape,
+    Tensor,
+    Tokenizer,
+    UsageError,
+    Writer,
+    padded,
+    printable,
+)
+from hub_gguf.filetypes import FILE_TYPES, Choice, Facts, choose, fallback, order
+from hub_gguf.kv import Kv, encode, parse_override
+from hub_gguf.metadata import file_metadata
+from hub_gguf.reader import MAX_NAME
+from hub_gguf.types import BY_LAYOUT, BY_WORD, GgmlType
+
+ALIGNMENT = 32
+"""Always the default: llama.cpp's own tools lay data out with it whatever `general.alignment` says."""
+
+_FLOATS = ("f32", "f16", "bf16")
+
+
+class GgufWriter(Writer):
+    """Writes `.gguf` files."""
+
+    convention = "gguf"
+
+    def default_name(self, source_name: str, request: Request) -> str:
+        variant = f"-{request.variant.upper()}" if request.variant else ""
+        return f"{source_name}{variant}.gguf"
+
+    def assign(
+        self, tensors: Sequence[Tensor], configured: Configured | None, request: Request
+    ) -> tuple[Sequence[Assignment], Sequence[str]]:
+        if request.variant and request.variant not in FILE_TYPES:
+            raise UsageError(
+                f"gguf has no variant {printable(request.variant)!r}; known: {', '.join(FILE_TYPES)}"
+            )
+        ordered = sorted(tensors, key=lambda tensor: order(tensor.name))
+        for tensor in ordered:
+            _check_tensor(tensor)
+        if not request.variant:
+            return [self._kept(tensor, request) for tensor in ordered], []
+        choices = choose(
+            [(tensor.name, tensor.shape) for tensor in ordered],
+            request.variant,
+            _facts(configured),
+            pure=request.recipe.pure,
+            manual=lambda name: _manual(name, request),
+        )
+        made = [_assignment(tensor, choice) for tensor, choice in zip(ordered, choices, strict=True)]
+        return made, []
+
+    def _kept(self, tensor: Tensor, request: Request) -> Assignment:
+        """Without a variant every tensor keeps its layout where GGUF has it; vectors become f32."""
+        given = _manual(tensor.name, request)
+        if given is not None:
+            final = fallback(given, tensor.shape[-1])
+            return Assignment(tensor, final.layout, "as the user asked", final != given)
+        if tensor.layout in BY_LAYOUT and (len(tensor.shape) > 1 or tensor.layout not in _FLOATS):
+            return Assignment(tensor, tensor.layout)
+        return Assignment(tensor, "f32", "vectors are f32" if len(tensor.shape) < 2 else "")
+
+    def lay_out(
+        self,
+        tensors: Sequence[Laid],
+        model: Model,
+        configured: Configured | None,
+        tokenizer: Tokenizer | None,
+        request: Request,
+    ) -> tuple[Sequence[PlannedFile], Mapping[str, Any], Sequence[str]]:
+        kvs, notes = file_metadata(tensors, model, configured, tokenizer, request)
+        kvs, more = _with_settings(kvs, request)
+        infos = bytearray()
+        placed: dict[tuple[str, str], int] = {}
+        position = 0
+        for tensor in tensors:
+            kind = BY_LAYOUT[tensor.layout]
+            dims = _dimensions(tensor.shape)
+            name = tensor.name.encode()
+            infos += len(name).to_bytes(8, "little") + name
+            infos += len(dims).to_bytes(4, "little")
+            for dim in dims:
+                infos += dim.to_bytes(8, "little")
+            infos += kind.id.to_bytes(4, "little") + position.to_bytes(8, "little")
+            ((part, nbytes),) = tensor.parts.items()
+            placed[tensor.name, part] = position
+            position = padded(position + nbytes, ALIGNMENT)
+        head = b"GGUF" + (3).to_bytes(4, "little") + len(tensors).to_bytes(8, "little")
+        head += len(kvs).to_bytes(8, "little") + encode(kvs) + infos
+        start = padded(len(head), ALIGNMENT)
+        head += bytes(start - len(head))
+        file = PlannedFile(
+            name="",
+            size=start + position,
+            literals=[(0, head)],
+            placed={key: start + offset for key, offset in placed.items()},
+        )
+        return [file], {kv.key: kv.value for kv in kvs}, [*notes, *more]
+
+
+def _dimensions(shape: Shape) -> list[int]:
+    """ggml's order of axes, contiguous one first, without the 1s that ggml does not count."""
+    dims = list(reversed(shape)) or [1]
+    while len(dims) > 1 and dims[-1] == 1:
+        dims.pop()
+    return dims
+
+
+def _check_tensor(tensor: Tensor) -> None:
+    if len(tensor.name.encode()) > MAX_NAME:
+        raise FormatError(f"a name of more than {MAX_NAME} bytes, which GGUF does not allow", tensor=tensor.name)
+    if len(tensor.shape) > 4:
+        raise FormatError(f"{len(tensor.shape)} dimensions, GGUF allows 4", tensor=tensor.name)
+
+
+def _facts(configured: Configured | None) -> Facts:
+    if configured is None:
+        raise ConfigError("the architecture is not known, and the file type's mixture depends on it")
+    values = configured.values
+    return Facts(
+        architecture=configured.architecture.formats["gguf"].architecture,
+        layers=configured.layers,
+        heads=values.get("num_attention_heads", 0),
+        kv_heads=values.get("num_key_value_heads", 0),
+        experts=values.get("num_experts", 0),
+    )
+
+
+def _manual(name: str, request: Request) -> GgmlType | None:
+    word = request.recipe.layout_for(name)
+    if word is None:
+        return None
+    kind = BY_WORD.get(word.lower()) or BY_LAYOUT.get(word)
+    if kind is None:
+        raise UsageError(f"gguf has no layout {printable(word)!r} for {name}; known: {', '.join(BY_WORD)}")
+    return kind
+
+
+def _assignment(tensor: Tensor, choice: Choice | None) -> Assignment:
+    if choice is None:
+        keeps = tensor.layout in BY_LAYOUT and tensor.layout not in _FLOATS
+        return Assignment(tensor, tensor.layout if keeps else "f32", "never quantized")
+    return Assignment(tensor, choice.type.layout, choice.why, choice.type != choice.wanted)
+
+
+def _with_settings(kvs: list[Kv], request: Request) -> tuple[list[Kv], list[str]]:
+    """`--set`: an existing key keeps its place and, unless told otherwise, its type; a new one comes last."""
+    made = {kv.key: kv for kv in kvs}
+    notes = []
+    for key, value in request.recipe.settings.items():
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        made[key] = parse_override(f"{key}={text}", made)
+        notes.append(f"{key} set to {printable(made[key].value, 60)}")
+    alignment = made.get("general.alignment")
+    if alignment is not None and alignment.value != ALIGNMENT:
+        raise UsageError(f"general.alignment can only be {ALIGNMENT}")
+    return list(made.values()), notes
