@@ -78,29 +78,29 @@ def _check_shape(model: Model, tensor: Tensor, wanted: Shape) -> None:
 
 
 def localise(tensors: Mapping[str, Tensor], convention: str, configured: Configured) -> list[Tensor]:
-    """Canonical tensors under the names and transforms of `convention`.
+    """Canonical tensors under the names and transforms of `convention`: first those that are made from
+    settings, then the others in the order they came.
 
     Raises:
         ArchitectureError: the architecture has no table for that convention, or the table lacks a tensor.
     """
     if not convention:
         return [tensor.renamed(name) for name, tensor in tensors.items()]
-    table = _table(configured, convention)
+    rules: dict[str, tuple[str, Mapped]] = {}
     out: list[Tensor] = []
-    used: set[str] = set()
-    for name, rule in table.items():
-        if rule.make:
-            if rule.when is None or configured.evaluate(rule.when):
-                out.append(MAKERS[rule.make](name, configured))
-        elif rule.source in tensors:
-            tensor = tensors[rule.source]
-            for step in _steps(rule, configured):
-                tensor = step.forward(tensor)
-            out.append(tensor.renamed(name))
-            used.add(rule.source)
-    left = [name for name in tensors if name not in used]
-    if left:
-        raise ArchitectureError(f"no {convention} name is known for {listing(left)}")
+    for name, rule in _table(configured, convention).items():
+        if rule.source is not None:
+            rules[rule.source] = name, rule
+        elif rule.make and (rule.when is None or configured.evaluate(rule.when)):
+            out.append(MAKERS[rule.make](name, configured))
+    unnamed = [name for name in tensors if name not in rules]
+    if unnamed:
+        raise ArchitectureError(f"no {convention} name is known for {listing(unnamed)}")
+    for canonical_name, tensor in tensors.items():
+        name, rule = rules[canonical_name]
+        for step in _steps(rule, configured):
+            tensor = step.forward(tensor)
+        out.append(tensor.renamed(name))
     return out
 
 

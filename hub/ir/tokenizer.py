@@ -61,7 +61,8 @@ class Tokenizer:
             it is not known.
         pre_hash: what identifies that way: the SHA-256 by which `pre` was looked up.
         special_ids: by role, in the order found: ``bos eos unk sep pad cls mask eot eom`` and
-            ``fim_pre fim_suf fim_mid fim_pad fim_rep fim_sep``. Every id is that of a token.
+            ``fim_pre fim_suf fim_mid fim_pad fim_rep fim_sep``. Files do name ids beyond the last token;
+            consumers ignore those.
         add: which of ``bos eos sep`` are put around text, in the order found.
         imposed: entries of `special_ids` and `add` that the architecture imposed on the folder, as
             ``("id", role)`` and ``("add", role)``.
@@ -99,8 +100,8 @@ class Tokenizer:
             path: the file to name in the error.
 
         Raises:
-            FormatError: lists of different length, a token twice, an empty token, or a special id
-                that is no token.
+            FormatError: lists of different length, a token twice, an empty token, or an
+                impossible special id.
         """
         count = len(self.tokens)
         if len(self.types) != count:
@@ -118,10 +119,8 @@ class Tokenizer:
                     )
                 seen[token] = index
         for role, index in self.special_ids.items():
-            if not 0 <= index < count:
-                raise FormatError(
-                    f"the {role} token has the id {index}, there are {count} tokens", path=path
-                )
+            if not 0 <= index <= MAX_ID:
+                raise FormatError(f"the {role} token has the impossible id {index}", path=path)
 
 
 def _shown(token: bytes) -> str:

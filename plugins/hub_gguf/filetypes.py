@@ -107,6 +107,11 @@ class Choice:
     why: str
 
 
+def quantizes(file_type: str) -> bool:
+    """Whether a file type (or "" for keeping what is there) goes through llama.cpp's quantizer."""
+    return file_type != "" and BY_NAME[FILE_TYPES[file_type].default].dense is None
+
+
 def order(name: str) -> tuple[int, str]:
     """The key by which llama.cpp's quantizer sorts tensors: layer, then name."""
     layer = re.match(r"blk\.(\d+)\.", name)

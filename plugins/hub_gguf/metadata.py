@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hub.api import ConfigError, Configured, Laid, Model, Request, Tokenizer
-from hub_gguf.filetypes import FILE_TYPES
+from hub_gguf.filetypes import FILE_TYPES, quantizes
 from hub_gguf.general import general_kvs
 from hub_gguf.kv import Kv, KvType
 from hub_gguf.reader import GgufArray
@@ -56,6 +56,9 @@ def file_metadata(
     known = {kv.key for kv in kvs}
     vocab_size = int(configured.values.get("vocab_size", 0))
     kvs += [kv for kv in tokenizer_kvs(tokenizer, convention.architecture, vocab_size) if kv.key not in known]
+    if quantizes(request.variant):
+        _put_last(kvs, "general.quantization_version", QUANTIZATION_VERSION)
+        _put_last(kvs, "general.file_type", number)
     notes = list(tokenizer.notes) if tokenizer else ["no tokenizer: tokenizer.ggml.model is none, text cannot be used"]
     return kvs, notes
 
@@ -107,15 +110,13 @@ def _copied(model: Model, number: int | None) -> list[Kv]:
             kvs.append(Kv(key, kind, value.encode("utf-8", "surrogateescape")))
         else:
             kvs.append(Kv(key, kind, value))
-    _put(kvs, Kv("general.quantization_version", KvType.U32, QUANTIZATION_VERSION))
+    _put_last(kvs, "general.quantization_version", QUANTIZATION_VERSION)
     if number is not None:
-        _put(kvs, Kv("general.file_type", KvType.U32, number))
+        _put_last(kvs, "general.file_type", number)
     return kvs
 
 
-def _put(kvs: list[Kv], made: Kv) -> None:
-    for i, kv in enumerate(kvs):
-        if kv.key == made.key:
-            kvs[i] = made
-            return
-    kvs.append(made)
+def _put_last(kvs: list[Kv], key: str, value: int) -> None:
+    """Set a key and move it to the end, where llama.cpp's quantizer leaves the keys it sets."""
+    kvs[:] = [kv for kv in kvs if kv.key != key]
+    kvs.append(Kv(key, KvType.U32, value))

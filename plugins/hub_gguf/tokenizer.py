@@ -228,10 +228,9 @@ class _Values:
             index = self.index(key)
             if index is None or role in ids:
                 continue
-            if 0 <= index < count:
-                ids[role] = index
-            else:
-                self.notes.append(f"key {GGML}{key} is {index}, there are {count} tokens; left out")
+            ids[role] = index
+            if index >= count:
+                self.notes.append(f"key {GGML}{key} is {index}, there are {count} tokens; llama.cpp ignores it")
         return ids
 
 

@@ -22,7 +22,7 @@ from hub.api import (
     padded,
     printable,
 )
-from hub_gguf.filetypes import FILE_TYPES, Choice, Facts, choose, fallback, order
+from hub_gguf.filetypes import FILE_TYPES, Choice, Facts, choose, fallback, order, quantizes
 from hub_gguf.kv import Kv, encode, parse_override
 from hub_gguf.metadata import file_metadata
 from hub_gguf.reader import MAX_NAME
@@ -50,7 +50,9 @@ class GgufWriter(Writer):
             raise UsageError(
                 f"gguf has no variant {printable(request.variant)!r}; known: {', '.join(FILE_TYPES)}"
             )
-        ordered = sorted(tensors, key=lambda tensor: order(tensor.name))
+        # Float types are what llama.cpp's converter writes, in the source's order; the others are what its
+        # quantizer makes of such a file, by layer and name.
+        ordered = list(tensors) if not quantizes(request.variant) else sorted(tensors, key=lambda t: order(t.name))
         for tensor in ordered:
             _check_tensor(tensor)
         if not request.variant:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from hub.errors import FormatError
+from hub.ir.tokenizer import MAX_ID
 from hub_safetensors.members import Members
 from hub_safetensors.tokenizer_files import TokenizerFiles
 
@@ -34,25 +35,28 @@ class SpecialTokens:
 
 
 def read_special_tokens(
-    files: TokenizerFiles, *, tokens: int, roles: tuple[str, ...] = ROLES
+    files: TokenizerFiles, *, tokens: int, strict: bool, roles: tuple[str, ...] = ROLES
 ) -> SpecialTokens:
     """Read them.
 
     Args:
-        tokens: how many ids there are; an id beyond them is left out with a note.
+        tokens: how many ids there are.
+        strict: whether an id beyond them is left out; either way there is a note. llama.cpp's
+            converter leaves it out or not by kind of tokenizer, and llama.cpp ignores it.
         roles: the roles to look for, in this order.
 
     Raises:
         FormatError: a member has the wrong type, or an id is negative (-1 in config.json, an old
-            way to say "none", is left out with a note).
+            way to say "none", is left out with a note) or beyond 2^31.
     """
-    return _Search(files, tokens, roles).run()
+    return _Search(files, tokens, strict, roles).run()
 
 
 class _Search:
-    def __init__(self, files: TokenizerFiles, tokens: int, roles: tuple[str, ...]) -> None:
+    def __init__(self, files: TokenizerFiles, tokens: int, strict: bool, roles: tuple[str, ...]) -> None:
         self.files = files
         self.tokens = tokens
+        self.strict = strict
         self.roles = list(roles)
         self.found = SpecialTokens()
         # What tokenizer_config.json says, amended by what the post-processor implies. Values stay
@@ -158,14 +162,16 @@ class _Search:
     def set(self, role: str, index: int | None, where: str, path: str) -> None:
         if index is None:
             return
-        if index < 0:
-            raise FormatError(f"{where} gives the {role} token the negative id {index}", path=path)
+        if not 0 <= index <= MAX_ID:
+            raise FormatError(f"{where} gives the {role} token the impossible id {index}", path=path)
         if index >= self.tokens:
+            what = "left out" if self.strict else "llama.cpp ignores it"
             self.found.notes.append(
-                f"{where} gives the {role} token the id {index}, there are {self.tokens} tokens; left out"
+                f"{where} gives the {role} token the id {index}, there are {self.tokens} tokens; {what}"
             )
-        else:
-            self.found.ids.setdefault(role, index)
+            if self.strict:
+                return
+        self.found.ids.setdefault(role, index)
 
 
 class _Template:

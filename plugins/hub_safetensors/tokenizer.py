@@ -89,6 +89,12 @@ def read_tokenizer(
             return reading.finish(reading.sentencepiece())
         if kind == "llama-hf" and files.json is not None and _is_llama_hf(files.json):
             return reading.finish(reading.llama_hf())
+        if kind == "byte-level" and files.json is not None and _is_llama_hf(files.json):
+            reading.notes.append(
+                "tokenizer.json falls back to bytes, so it is read as a sentencepiece BPE; "
+                "llama.cpp's converter refuses this architecture with it"
+            )
+            return reading.finish(reading.llama_hf())
         if kind == "byte-level" and (files.json is not None or files.slow):
             return reading.finish(reading.byte_level())
     for name in (TOKENIZER_MODEL, "tokenizer.json", "tekken.json", "tiktoken.model", "vocab.txt"):
@@ -320,7 +326,8 @@ class _Reading:
         """`tokenizer` with what all kinds share: special ids, flags, templates."""
         files = self.files
         count = len(tokenizer.tokens)
-        special = read_special_tokens(files, tokens=count)
+        strict = tokenizer.model == SENTENCEPIECE_BPE
+        special = read_special_tokens(files, tokens=count, strict=strict)
         templates = read_chat_templates(self.folder, files.config)
         ids, add = special.ids, special.add
         imposed: set[tuple[str, str]] = set()
@@ -329,10 +336,10 @@ class _Reading:
                 continue
             if case.special_ids:
                 roles = tuple(case.special_ids)
-                again = read_special_tokens(files, tokens=count, roles=roles)
+                again = read_special_tokens(files, tokens=count, strict=False, roles=roles)
                 found = {**case.special_ids, **again.ids}
                 imposed |= {("id", role) for role in found if role not in ids}
-                ids |= {role: index for role, index in found.items() if index < count}
+                ids |= found
             imposed |= {("add", role) for role in case.add if role not in add}
             add |= case.add
         space_prefix = None
