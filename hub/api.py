@@ -35,7 +35,7 @@ from hub.io.cursor import Cursor, checked_product, padded
 from hub.io.folder import Folder
 from hub.io.source import FileSource
 from hub.ir.groups import Blocks, Index
-from hub.ir.model import Model
+from hub.ir.model import About, Model
 from hub.ir.part import ArrayPart, FilePart, Part, PartSpec, Shape, row_count, row_length, rows_spec
 from hub.ir.scheme import Scheme, Stored, misfit
 from hub.ir.tensor import Packed, Tensor
@@ -56,6 +56,7 @@ __all__ = [
     "I32",
     "U8",
     "U32",
+    "About",
     "Affine",
     "Architecture",
     "ArchitectureError",

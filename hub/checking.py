@@ -86,7 +86,8 @@ def _data(
 ) -> None:
     from hub.kernels import Scan, scan
 
-    readable, unread = [], []
+    readable: list[Tensor] = []
+    unread: list[Tensor] = []
     for tensor in model.tensors.values():
         (readable if tensor.layout in registry.layout_names else unread).append(tensor)
     if unread:

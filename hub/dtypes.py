@@ -37,7 +37,8 @@ class DType:
             return np.dtype(self.numpy_name).newbyteorder("<")
         import ml_dtypes
 
-        return np.dtype(getattr(ml_dtypes, self.numpy_name))
+        found: np.dtype[Any] = np.dtype(getattr(ml_dtypes, self.numpy_name))
+        return found
 
     def __str__(self) -> str:
         return self.name

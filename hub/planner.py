@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -221,7 +222,8 @@ def _layout_of(tensor: Tensor, registry: Registry) -> Layout:
         try:
             return registry.layout(tensor.layout)
         except HubError as error:
-            raise ConfigError(f"layout {tensor.layout} cannot be decoded: {error.message}", tensor=tensor.name) from None
+            message = f"layout {tensor.layout} cannot be decoded: {error.message}"
+            raise ConfigError(message, tensor=tensor.name) from None
     raise ConfigError(f"weights of type {tensor.layout}, which hub does not convert", tensor=tensor.name)
 
 
@@ -259,6 +261,6 @@ def _check_files(entries: Sequence[Entry], files: Sequence[PlannedFile], registr
             spec = registry.layout(by_name[name].layout).parts(by_name[name].tensor.shape)[part]
             spans.append((offset, offset + spec.nbytes))
         spans.sort()
-        for (_, end), (begin, _) in zip(spans, spans[1:], strict=False):
+        for (_, end), (begin, _) in pairwise(spans):
             if begin < end:
                 raise PluginError(f"the writer's plan for file {file.name} overlaps at byte {begin}")

@@ -25,7 +25,7 @@ def decode(body: Dense | Quantized) -> F32Array:
     Overflow gives infinity and NaN stays NaN, as the formula has it; neither is an error here.
     """
     if isinstance(body, Dense):
-        return _whole(body.part).astype(np.float32)
+        return np.asarray(_whole(body.part), dtype=np.float32)
     with np.errstate(all="ignore"):
         return _quantized(body)
 
@@ -46,20 +46,23 @@ def _quantized(q: Quantized) -> F32Array:
 def _value_of_codes(q: Quantized) -> F32Array:
     codes = _whole(q.codes)
     if isinstance(q.values, Affine):
-        return codes.astype(np.float32).reshape(q.shape)
+        return np.asarray(codes, dtype=np.float32).reshape(q.shape)
     table = np.array(q.values.table, np.float32).reshape(-1, q.values.width)
-    return table[codes.astype(np.intp)].reshape(q.shape)
+    return np.asarray(table[codes.astype(np.intp)]).reshape(q.shape)
 
 
 def _spread(value: Value, groups: Groups, shape: Shape) -> F32Array:
     """One number per group, repeated to one per weight."""
     if isinstance(value, Const):
         return np.float32(value.value)  # type: ignore[return-value]
-    per_group = _whole(value.part).astype(np.float32) if isinstance(value, Dense) else _quantized(value)
+    if isinstance(value, Dense):
+        per_group: F32Array = np.asarray(_whole(value.part), dtype=np.float32)
+    else:
+        per_group = _quantized(value)
     rows, columns = shape
     if not isinstance(groups, Blocks):
         assert groups.g_idx is not None
-        return per_group.reshape(rows, groups.groups)[:, _whole(groups.g_idx)]
+        return np.asarray(per_group.reshape(rows, groups.groups)[:, _whole(groups.g_idx)])
     for axis, (block, length) in enumerate(zip(groups.shape, (rows, columns), strict=True)):
         if per_group.ndim < 2:
             per_group = per_group.reshape(-1, 1) if block == 0 or axis else per_group.reshape(rows, -1)

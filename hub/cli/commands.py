@@ -18,7 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
-class Size(click.ParamType):
+class Size(click.ParamType[int]):
     """Bytes, with K, M, G or T as powers of 1024."""
 
     name = "size"
@@ -44,30 +44,49 @@ def _json(command: F) -> F:
 
 
 def _from(command: F) -> F:
-    return click.option("--from", "from_", metavar="FORMAT", help="Format of SRC; detected when not given.")(command)
+    option = click.option("--from", "from_", metavar="FORMAT", help="Format of SRC; detected when not given.")
+    return option(command)
+
+
+_WORK = (
+    click.option(
+        "--max-memory", type=Size(), default="1G", show_default=True, help="Private memory to stay below."
+    ),
+    click.option(
+        "--threads", type=click.IntRange(1, 1024), metavar="N", help="Threads; one per core when not given."
+    ),
+)
+_REQUEST = (
+    click.option(
+        "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set metadata of the output (repeatable)."
+    ),
+    click.option("--recipe", metavar="FILE", help="Rules from a TOML or JSON file, or the built-in 'pure'."),
+    click.option(
+        "--tensor",
+        "rules",
+        multiple=True,
+        metavar="REGEX=LAYOUT",
+        help="Layout for tensors whose name matches (repeatable).",
+    ),
+    click.option(
+        "--require",
+        type=click.Choice(["identical", "exact", "codes"]),
+        help="Refuse, before anything is written, if a tensor would keep less.",
+    ),
+    click.option(
+        "--to", "to", required=True, metavar="FORMAT[:VARIANT]", help="What to make, for instance gguf:q4_k_m."
+    ),
+)
 
 
 def _work(command: F) -> F:
-    for option in (
-        click.option("--max-memory", type=Size(), default="1G", show_default=True, help="Private memory to stay below."),
-        click.option("--threads", type=click.IntRange(1, 1024), metavar="N", help="Threads; one per core when not given."),
-    ):
+    for option in _WORK:
         command = option(command)
     return command
 
 
 def _request(command: F) -> F:
-    for option in (
-        click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set metadata of the output (repeatable)."),
-        click.option("--recipe", metavar="FILE", help="Rules from a TOML or JSON file, or the built-in 'pure'."),
-        click.option("--tensor", "rules", multiple=True, metavar="REGEX=LAYOUT", help="Layout for tensors whose name matches (repeatable)."),
-        click.option(
-            "--require",
-            type=click.Choice(["identical", "exact", "codes"]),
-            help="Refuse, before anything is written, if a tensor would keep less.",
-        ),
-        click.option("--to", "to", required=True, metavar="FORMAT[:VARIANT]", help="What to make, for instance gguf:q4_k_m."),
-    ):  # fmt: skip
+    for option in _REQUEST:
         command = option(command)
     return _from(command)
 
@@ -197,7 +216,13 @@ def formats(as_json: bool) -> None:
     if as_json:
         show.json_line(
             [
-                {"name": f.name, "summary": f.summary, "reads": bool(f.reader), "writes": bool(f.writer), "variants": dict(f.variants)}
+                {
+                    "name": f.name,
+                    "summary": f.summary,
+                    "reads": bool(f.reader),
+                    "writes": bool(f.writer),
+                    "variants": dict(f.variants),
+                }
                 for f in found.values()
             ],
             pretty=True,

@@ -85,10 +85,7 @@ class Cursor:
     def take(self, size: int, what: str = "data") -> bytes:
         """The next `size` bytes."""
         self.require(size, what)
-        if size <= WINDOW:
-            data = bytes(self.peek(size))
-        else:
-            data = self.source.read(self.offset, size)
+        data = bytes(self.peek(size)) if size <= WINDOW else self.source.read(self.offset, size)
         self.offset += size
         return data
 

@@ -14,6 +14,21 @@ if TYPE_CHECKING:
     from hub.ir.tokenizer import Tokenizer
 
 
+@dataclass(frozen=True)
+class About:
+    """What is said about a model beside its weights.
+
+    Attributes:
+        readme: the model card, Markdown with YAML front matter; None when there is none.
+        generation: generation settings under Hugging Face's keys.
+        notes: what could not be read.
+    """
+
+    readme: str | None = None
+    generation: Mapping[str, Any] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+
 @dataclass
 class Model:
     """An opened model. Headers have been read and checked, tensor data has not.
@@ -32,6 +47,7 @@ class Model:
         hyperparameters: the configuration under canonical (Hugging Face's) keys, for the architecture
             whose file is given; where `config` has those keys already it is the same mapping.
         load_tokenizer: reads the tokenizer; separate because it is costly and not every use needs it.
+        load_about: reads the model card and generation settings.
         sources: every open file, so that a change while reading is noticed and all can be closed.
         companions: names of further files of the model (templates, licences, generation settings).
         notes: what the reader tolerated and the user should know.
@@ -46,6 +62,7 @@ class Model:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     hyperparameters: Callable[[Architecture], Mapping[str, Any]] = lambda _: {}
     load_tokenizer: Callable[[Architecture | None], Tokenizer | None] = lambda _: None
+    load_about: Callable[[], About] = About
     sources: Sequence[FileSource] = ()
     companions: Sequence[str] = ()
     notes: Sequence[str] = ()

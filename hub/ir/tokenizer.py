@@ -190,7 +190,7 @@ class TokenizerRule:
 
         unknown = set(table) - {"kinds", "space_prefix", "tokenizer_class", "sizes"}
         if unknown:
-            raise refuse(f"unknown key {printable(min(unknown))!r}")
+            raise refuse(f"unknown key '{printable(min(unknown))}'")
         kinds = table.get("kinds", list(cls.kinds))
         if not isinstance(kinds, list) or not kinds or any(kind not in KINDS for kind in kinds):
             raise refuse(f"kinds must be a list of {', '.join(KINDS)}")

@@ -14,12 +14,14 @@ static void copy_floats(void *to, const void *from, int64_t n) {
 #endif
 }
 
-static void hub_quantize_f32_scalar(const float *x, void *y, int64_t nrows, int64_t n_per_row, const float *importance) {
+static void hub_quantize_f32_scalar(const float *x, void *y, int64_t nrows, int64_t n_per_row,
+                                    const float *importance) {
     (void)importance;
     copy_floats(y, x, nrows * n_per_row);
 }
 
-static void hub_quantize_f16_scalar(const float *x, void *y, int64_t nrows, int64_t n_per_row, const float *importance) {
+static void hub_quantize_f16_scalar(const float *x, void *y, int64_t nrows, int64_t n_per_row,
+                                    const float *importance) {
     (void)importance;
     uint8_t *out = y;
     for (int64_t i = 0; i < nrows * n_per_row; i++) {
@@ -27,7 +29,8 @@ static void hub_quantize_f16_scalar(const float *x, void *y, int64_t nrows, int6
     }
 }
 
-static void hub_quantize_bf16_scalar(const float *x, void *y, int64_t nrows, int64_t n_per_row, const float *importance) {
+static void hub_quantize_bf16_scalar(const float *x, void *y, int64_t nrows, int64_t n_per_row,
+                                     const float *importance) {
     (void)importance;
     uint8_t *out = y;
     for (int64_t i = 0; i < nrows * n_per_row; i++) {

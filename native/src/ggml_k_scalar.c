@@ -99,7 +99,8 @@ static void search_q2_k_weighted(const float *x, const float *importance, uint8_
     *dmin = search_positive(16, 15, s->mins, s->total, s->lm);
 }
 
-static void hub_quantize_q2_k_scalar(const float *x, void *y, int64_t nrows, int64_t n_per_row, const float *importance) {
+static void hub_quantize_q2_k_scalar(const float *x, void *y, int64_t nrows, int64_t n_per_row,
+                                     const float *importance) {
     block_q2_k *block = y;
     uint8_t L[QK_K];
     sub_blocks s;
@@ -181,7 +182,8 @@ static void search_q3_k_weighted(const float *x, const float *importance, uint8_
     *d = search_symmetric(16, 32, scales, total, ls);
 }
 
-static void hub_quantize_q3_k_scalar(const float *x, void *y, int64_t nrows, int64_t n_per_row, const float *importance) {
+static void hub_quantize_q3_k_scalar(const float *x, void *y, int64_t nrows, int64_t n_per_row,
+                                     const float *importance) {
     block_q3_k *block = y;
     uint8_t L[QK_K], ls[16];
     float d;
@@ -272,7 +274,8 @@ HUB_INLINE void finish_q45_k(const float *x, int top, const sub_blocks *s, float
     }
 }
 
-static void hub_quantize_q4_k_scalar(const float *x, void *y, int64_t nrows, int64_t n_per_row, const float *importance) {
+static void hub_quantize_q4_k_scalar(const float *x, void *y, int64_t nrows, int64_t n_per_row,
+                                     const float *importance) {
     block_q4_k *block = y;
     uint8_t L[QK_K];
     sub_blocks s;
@@ -290,7 +293,8 @@ static void hub_quantize_q4_k_scalar(const float *x, void *y, int64_t nrows, int
     }
 }
 
-static void hub_quantize_q5_k_scalar(const float *x, void *y, int64_t nrows, int64_t n_per_row, const float *importance) {
+static void hub_quantize_q5_k_scalar(const float *x, void *y, int64_t nrows, int64_t n_per_row,
+                                     const float *importance) {
     block_q5_k *block = y;
     uint8_t L[QK_K];
     sub_blocks s;
@@ -351,7 +355,8 @@ static void hub_dequantize_q5_k_scalar(const void *y, float *x, int64_t n) {
 
 /* ---------------------------------------------------------------- q6_k: 16 sub-blocks of 16, 8-bit signed scales */
 
-static void hub_quantize_q6_k_scalar(const float *x, void *y, int64_t nrows, int64_t n_per_row, const float *importance) {
+static void hub_quantize_q6_k_scalar(const float *x, void *y, int64_t nrows, int64_t n_per_row,
+                                     const float *importance) {
     block_q6_k *block = y;
     uint8_t L[QK_K];
     float scales[16], w[16];

@@ -55,7 +55,8 @@ static void pack_fifth_bits(const uint8_t *L, uint8_t *qh) {
 
 /* ---------------------------------------------------------------- q8_0: the only one that importance does not touch */
 
-static void hub_quantize_q8_0_scalar(const float *x, void *y, int64_t nrows, int64_t n_per_row, const float *importance) {
+static void hub_quantize_q8_0_scalar(const float *x, void *y, int64_t nrows, int64_t n_per_row,
+                                     const float *importance) {
     (void)importance;
     block_q8_0 *block = y;
     const float *const end = x + nrows * n_per_row;
@@ -131,7 +132,8 @@ static float codes_asymmetric_weighted(int top, const float *x, const float *imp
 
 /* ---------------------------------------------------------------- q4_0, q5_0 */
 
-static void hub_quantize_q4_0_scalar(const float *x, void *y, int64_t nrows, int64_t n_per_row, const float *importance) {
+static void hub_quantize_q4_0_scalar(const float *x, void *y, int64_t nrows, int64_t n_per_row,
+                                     const float *importance) {
     block_q4_0 *block = y;
     uint8_t L[QK];
     for (int64_t row = 0; row < nrows; row++, x += n_per_row) {
@@ -145,7 +147,8 @@ static void hub_quantize_q4_0_scalar(const float *x, void *y, int64_t nrows, int
     }
 }
 
-static void hub_quantize_q5_0_scalar(const float *x, void *y, int64_t nrows, int64_t n_per_row, const float *importance) {
+static void hub_quantize_q5_0_scalar(const float *x, void *y, int64_t nrows, int64_t n_per_row,
+                                     const float *importance) {
     block_q5_0 *block = y;
     uint8_t L[QK];
     for (int64_t row = 0; row < nrows; row++, x += n_per_row) {
@@ -185,7 +188,8 @@ static void hub_dequantize_q5_0_scalar(const void *y, float *x, int64_t n) {
 
 /* ---------------------------------------------------------------- q4_1, q5_1 */
 
-static void hub_quantize_q4_1_scalar(const float *x, void *y, int64_t nrows, int64_t n_per_row, const float *importance) {
+static void hub_quantize_q4_1_scalar(const float *x, void *y, int64_t nrows, int64_t n_per_row,
+                                     const float *importance) {
     block_q4_1 *block = y;
     uint8_t L[QK];
     float min;
@@ -201,7 +205,8 @@ static void hub_quantize_q4_1_scalar(const float *x, void *y, int64_t nrows, int
     }
 }
 
-static void hub_quantize_q5_1_scalar(const float *x, void *y, int64_t nrows, int64_t n_per_row, const float *importance) {
+static void hub_quantize_q5_1_scalar(const float *x, void *y, int64_t nrows, int64_t n_per_row,
+                                     const float *importance) {
     block_q5_1 *block = y;
     uint8_t L[QK];
     float min;

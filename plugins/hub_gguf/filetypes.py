@@ -144,7 +144,7 @@ def choose(
     facts: Facts,
     *,
     pure: bool = False,
-    manual: Callable[[str], GgmlType | None] = lambda name: None,
+    manual: Callable[[str], GgmlType | None] = lambda _: None,
 ) -> list[Choice | None]:
     """The type of every tensor.
 

@@ -127,7 +127,7 @@ def encode(kvs: Iterable[Kv]) -> bytes:
 
 
 def _refuse(kv: Kv, message: str) -> HubError:
-    return HubError(f"key {printable(kv.key)!r} cannot be written: {message}")
+    return HubError(f"key '{printable(kv.key)}' cannot be written: {message}")
 
 
 def _string(value: Any, kv: Kv) -> bytes:
@@ -239,11 +239,11 @@ def parse_override(argument: str, existing: Mapping[str, Kv] | None = None) -> K
     match = _OVERRIDE.fullmatch(argument)
     if match is None:
         raise UsageError(
-            f"{printable(argument)!r} is no override", remedy="write KEY=VALUE or KEY=TYPE:VALUE"
+            f"'{printable(argument)}' is no override", remedy="write KEY=VALUE or KEY=TYPE:VALUE"
         )
     key, word, value = match["key"].strip(), match["type"], match["value"]
     if not key.isascii() or not key.isprintable() or not key:
-        raise UsageError(f"{printable(key)!r} is no key")
+        raise UsageError(f"'{printable(key)}' is no key")
     old = (existing or {}).get(key)
     kind: KvType | None = None
     item: KvType | None = None
@@ -260,7 +260,7 @@ def parse_override(argument: str, existing: Mapping[str, Kv] | None = None) -> K
     except (HubError, ValueError):
         name = kind.name.lower() if item is None else f"arr[{item.name.lower()}]"
         raise UsageError(
-            f"{printable(value, 80)!r} is no value of type {name} for key {printable(key)}"
+            f"'{printable(value, 80)}' is no value of type {name} for key {printable(key)}"
         ) from None
     return made
 
@@ -269,7 +269,7 @@ def _named_type(word: str, value: str, old: Kv | None) -> tuple[KvType | None, K
     if word.startswith("arr["):
         item = _WORDS.get(word[4:-1])
         if item is None:
-            raise UsageError(f"unknown type {printable(word)!r}", remedy=f"known are {', '.join(_WORDS)}")
+            raise UsageError(f"unknown type '{printable(word)}'", remedy=f"known are {', '.join(_WORDS)}")
         return KvType.ARRAY, item
     if word == "int":
         if old is not None and old.type in _DTYPES and _DTYPES[old.type].kind != "f":

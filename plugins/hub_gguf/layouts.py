@@ -7,6 +7,7 @@ Bit positions are those of ggml-common.h (see PROVENANCE.md). `unpack` gives eve
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -147,7 +148,7 @@ def _crumbs(qs: Bytes) -> Bytes:
     """64 bytes to 256 two-bit codes: 128 elements share 32 bytes, 32 neighbours one shift."""
     halves = qs.reshape(-1, 2, 1, 32)
     shifts = np.array([0, 2, 4, 6], np.uint8).reshape(1, 1, 4, 1)
-    return ((halves >> shifts) & 3).reshape(-1, 256)
+    return ((halves >> shifts) & 3).reshape(-1, 256).astype(np.uint8)
 
 
 def _k4_scales(packed: Bytes) -> tuple[Bytes, Bytes]:
@@ -169,9 +170,11 @@ def _legacy(name: str, blocks: Bytes, shape: Shape) -> Quantized:
     offset = _stored(_f16(blocks, 2, rows)) if has_min else Const(0.0)
     if name.startswith("Q4"):
         codes = _nibbles(blocks[:, at:])
-        return Quantized(shape, _array(codes.reshape(shape)), Affine(4), d, _B32, Const(0.0 if has_min else 8.0), offset)
+        zero = Const(0.0 if has_min else 8.0)
+        return Quantized(shape, _array(codes.reshape(shape)), Affine(4), d, _B32, zero, offset)
     codes = _nibbles(blocks[:, at + 4 :]) | _fifth_bits(blocks, at)
-    return Quantized(shape, _array(codes.reshape(shape)), Affine(5), d, _B32, Const(0.0 if has_min else 16.0), offset)
+    zero = Const(0.0 if has_min else 16.0)
+    return Quantized(shape, _array(codes.reshape(shape)), Affine(5), d, _B32, zero, offset)
 
 
 def _q2_k(blocks: Bytes, shape: Shape) -> Quantized:
@@ -213,8 +216,8 @@ def _q45_k(blocks: Bytes, shape: Shape, bits: int) -> Quantized:
 
 def _q6_k(blocks: Bytes, shape: Shape) -> Quantized:
     rows = shape[0]
-    low = blocks[:, :128].reshape(-1, 2, 1, 64)
-    low = np.concatenate([low & 15, low >> 4], axis=2).reshape(-1, 256)
+    pairs = blocks[:, :128].reshape(-1, 2, 1, 64)
+    low = np.concatenate([pairs & 15, pairs >> 4], axis=2).reshape(-1, 256)
     codes = low | (_crumbs(blocks[:, 128:192]) << 4)
     sc = np.ascontiguousarray(blocks[:, 192:208]).view(np.int8).reshape(rows, -1)
     scale = _product(sc, _f16(blocks, 208, rows), 16, Affine(8, signed=True))
@@ -222,10 +225,7 @@ def _q6_k(blocks: Bytes, shape: Shape) -> Quantized:
 
 
 _UNPACK: Mapping[str, Callable[[Bytes, Shape], Quantized]] = {
-    **{
-        name: (lambda blocks, shape, name=name: _legacy(name, blocks, shape))
-        for name in ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0")
-    },
+    **{name: partial(_legacy, name) for name in ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0")},
     "Q2_K": _q2_k,
     "Q3_K": _q3_k,
     "Q4_K": lambda blocks, shape: _q45_k(blocks, shape, 4),

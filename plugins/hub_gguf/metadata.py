@@ -9,7 +9,7 @@ from typing import Any
 
 from hub.api import ConfigError, Configured, Laid, Model, Request, Tokenizer
 from hub_gguf.filetypes import FILE_TYPES, quantizes
-from hub_gguf.general import general_kvs
+from hub_gguf.general import count_parameters, front_matter, general_kvs
 from hub_gguf.kv import Kv, KvType
 from hub_gguf.reader import GgufArray
 from hub_gguf.tokenizer import tokenizer_kvs
@@ -47,9 +47,10 @@ def file_metadata(
     if configured is None:
         raise ConfigError("the architecture is not known, its metadata cannot be written", path=model.path)
     convention = configured.architecture.formats["gguf"]
+    general, notes = _general(tensors, model, request)
     kvs = [
         Kv("general.architecture", KvType.STRING, convention.architecture),
-        *general_kvs(tensors, model, request.source_name),
+        *general,
         *_settings(configured, number),
         Kv("general.quantization_version", KvType.U32, QUANTIZATION_VERSION),
     ]
@@ -59,8 +60,24 @@ def file_metadata(
     if quantizes(request.variant):
         _put_last(kvs, "general.quantization_version", QUANTIZATION_VERSION)
         _put_last(kvs, "general.file_type", number)
-    notes = list(tokenizer.notes) if tokenizer else ["no tokenizer: tokenizer.ggml.model is none, text cannot be used"]
+    if tokenizer is None:
+        notes.append("no tokenizer: tokenizer.ggml.model is none, the file takes ids only")
+    else:
+        notes += tokenizer.notes
     return kvs, notes
+
+
+def _general(tensors: Sequence[Laid], model: Model, request: Request) -> tuple[list[Kv], list[str]]:
+    about = model.load_about()
+    card, notes = front_matter(about.readme or "")
+    kvs, more = general_kvs(
+        name=request.source_name,
+        card=card,
+        config=model.config,
+        generation_config=about.generation,
+        parameters=count_parameters({tensor.name: tensor.shape for tensor in tensors}),
+    )
+    return kvs, [*about.notes, *notes, *more]
 
 
 def file_type(tensors: Sequence[Laid], variant: str) -> int:

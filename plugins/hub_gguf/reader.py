@@ -408,7 +408,7 @@ def _model(path: str, shards: list[_Shard], sources: list[FileSource]) -> Model:
             "types": {key: kind.name.lower() for key, kind in first.types.items()},
         },
         hyperparameters=_hyperparameters(first.values, tensors),
-        load_tokenizer=lambda architecture: _tokenizer(first),
+        load_tokenizer=lambda _: _tokenizer(first),
         sources=sources,
         notes=[note for shard in shards for note in shard.notes],
     )

@@ -7,8 +7,8 @@ from typing import Any
 
 from hub.api import (
     Assignment,
-    Configured,
     ConfigError,
+    Configured,
     FormatError,
     Laid,
     Model,

@@ -96,7 +96,7 @@ class AddedVocabulary:
                     taken = set(self.base.values())
                 if index in taken or index > MAX_ID:
                     raise FormatError(
-                        f"added token {printable(token.content, 60)!r} would get the id {index}, "
+                        f"added token '{printable(token.content, 60)}' would get the id {index}, "
                         "which another token has",
                         path=self.path,
                     )

@@ -11,8 +11,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hub.api import DTYPES, Dense, DType, FilePart, FileSource, FormatError, Shape, Tensor, checked_product, rows_spec
-from hub.api import strict_json
+from hub.api import (
+    DTYPES,
+    Dense,
+    DType,
+    FilePart,
+    FileSource,
+    FormatError,
+    Shape,
+    Tensor,
+    checked_product,
+    rows_spec,
+    strict_json,
+)
 
 MAX_HEADER = 100_000_000
 """Longest header in bytes; the library's own limit."""

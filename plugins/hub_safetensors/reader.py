@@ -7,7 +7,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hub.api import Architecture, ConfigError, FileSource, Folder, FormatError, Model, Reader, Tokenizer, TokenizerRule
+from hub.api import (
+    About,
+    Architecture,
+    ConfigError,
+    FileSource,
+    Folder,
+    FormatError,
+    HubError,
+    Model,
+    Reader,
+    Tokenizer,
+    TokenizerRule,
+)
 from hub_safetensors.header import read_header
 from hub_safetensors.shards import INDEX, open_weights
 
@@ -78,6 +90,7 @@ def _folder(path: str, sources: list[FileSource]) -> Model:
         config=config,
         metadata={"files": len(names), "metadata": metadata},
         hyperparameters=lambda _: config,
+        load_about=lambda: _about(folder),
         load_tokenizer=lambda architecture: _tokenizer(folder, architecture, config),
         sources=sources,
         companions=[n for n in folder.names() if n not in weights and not n.endswith(_WEIGHT_SUFFIXES)],
@@ -92,6 +105,18 @@ def _architecture(config: Mapping[str, Any], path: Path) -> str | None:
     if not isinstance(named, list) or not named or not isinstance(named[0], str):
         raise ConfigError("architectures must be a list of class names", path=path)
     return named[0]
+
+
+def _about(folder: Folder) -> About:
+    readme, generation, notes = None, {}, []
+    try:
+        if folder.exists("README.md"):
+            readme = folder.text("README.md")
+    except HubError as error:
+        notes.append(f"README.md was not read: {error.message}")
+    if folder.exists("generation_config.json"):
+        generation = folder.json("generation_config.json")
+    return About(readme, generation, notes)
 
 
 def _tokenizer(folder: Folder, architecture: Architecture | None, config: Mapping[str, Any]) -> Tokenizer | None:

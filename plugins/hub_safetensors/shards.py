@@ -94,9 +94,11 @@ def _check_index(folder: Folder, placed: Mapping[str, str], where: Mapping[str, 
     path = folder.root / INDEX
     for name, shard in placed.items():
         if name not in where:
-            raise FormatError(f"the index places it in {printable(shard)}, which does not have it", path=path, tensor=name)
+            message = f"the index places it in {printable(shard)}, which does not have it"
+            raise FormatError(message, path=path, tensor=name)
         if where[name] != shard:
-            raise FormatError(f"the index places it in {printable(shard)}, it is in {where[name]}", path=path, tensor=name)
+            message = f"the index places it in {printable(shard)}, it is in {where[name]}"
+            raise FormatError(message, path=path, tensor=name)
     for name in where:
         if name not in placed:
             raise FormatError(f"it is in {where[name]}, the index does not name it", path=path, tensor=name)

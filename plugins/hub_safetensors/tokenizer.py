@@ -35,7 +35,7 @@ from hub_safetensors.added_tokens import AddedToken
 from hub_safetensors.chat_template import read_chat_templates
 from hub_safetensors.members import Members
 from hub_safetensors.pretokenizer import TIMEOUT, encode
-from hub_safetensors.special_tokens import ROLES, read_special_tokens
+from hub_safetensors.special_tokens import read_special_tokens
 from hub_safetensors.tokenizer_files import (
     ADDED_TOKENS,
     MERGES,
@@ -306,7 +306,7 @@ class _Reading:
             given = vocabulary.added.ids.get(token.text("content") or "")
             if given is not None and given != recorded and len(self.notes) < MAX_NOTES:
                 self.notes.append(
-                    f"tokenizer.json: added token {printable(token.text('content'), 60)!r} is recorded "
+                    f"tokenizer.json: added token '{printable(token.text('content'), 60)}' is recorded "
                     f"under id {recorded}, loaders give it {given}; taken is {given}"
                 )
 

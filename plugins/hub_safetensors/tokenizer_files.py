@@ -114,5 +114,5 @@ def utf8(texts: list[str], path: str | os.PathLike[str]) -> list[bytes]:
         return [text.encode("utf-8") for text in texts]
     except UnicodeEncodeError as error:
         raise FormatError(
-            f"token {printable(error.object, 60)!r} holds half of a surrogate pair", path=path
+            f"token '{printable(error.object, 60)}' holds half of a surrogate pair", path=path
         ) from None

@@ -75,7 +75,7 @@ class Vocabulary:
             for text, index in self.base.items():
                 if index in seen:
                     raise FormatError(
-                        f"tokens {printable(seen[index], 60)!r} and {printable(text, 60)!r} "
+                        f"tokens '{printable(seen[index], 60)}' and '{printable(text, 60)}' "
                         f"have the same id {index}",
                         path=self.json.path,
                     )
@@ -124,7 +124,7 @@ def _base(json: Members) -> dict[str, int]:
     # Files of before 2021 have no type; only BPE has merges.
     if kind != "BPE" and not (kind is None and model.has("merges")):
         raise ConfigError(
-            f"tokenizer model {printable(kind)!r} is not supported here, only BPE is", path=json.path
+            f"tokenizer model '{printable(kind)}' is not supported here, only BPE is", path=json.path
         )
     vocab = model.member("vocab")
     if vocab is None:
@@ -146,7 +146,7 @@ def checked_ids(members: Members) -> dict[str, int]:
     if values and not 0 <= min(values.values()) <= max(values.values()) <= allowed:
         odd = next(text for text, index in values.items() if not 0 <= index <= allowed)
         raise FormatError(
-            f"{members.where or 'the vocabulary'}: token {printable(odd, 60)!r} has the id "
+            f"{members.where or 'the vocabulary'}: token '{printable(odd, 60)}' has the id "
             f"{values[odd]}, at most {allowed} is possible for {len(values)} tokens",
             path=members.path,
         )
@@ -180,7 +180,7 @@ class _Configured:
             tokens = _decoder(settings)
         else:
             specials = {token.content for token in [*given.values(), *more] if token is not None}
-            tokens = _added_tokens_json(files, specials)
+            tokens = _added_tokens_json(files, specials) | _recorded(files)
         defaults = classes().get(name, {}).get("tokens", {}) if name else {}
         named = {role: AddedToken.named(text, special=True) for role, text in defaults.items()} | given
         by_text = {token.content: token for token in tokens.values()}
@@ -201,12 +201,12 @@ class _Configured:
         return tuple(dict.fromkeys(token.content for token in [*ordered, *self.more]))
 
     def on_top_of(self, added: AddedVocabulary) -> list[AddedToken]:
-        """The tokens that loaders add to `added`: those it lacks or has with other properties."""
-        new = [
-            token
-            for token in self.tokens
-            if token.content not in added or added.tokens[added.ids[token.content]] != token
-        ]
+        """The tokens that loaders add to `added`.
+
+        Those of the files come even where `added` has them: with their properties, and marked
+        special when they have a role.
+        """
+        new = list(self.tokens)
         texts = {token.content for token in new}
         for token in [*(self.named[role] for role in NAMED if role in self.named), *self.more]:
             if token.content not in added and token.content not in texts:
@@ -265,16 +265,18 @@ def _added_tokens_json(files: TokenizerFiles, specials: set[str]) -> dict[int, A
     added = load(files.folder, ADDED_TOKENS)
     if added is None:
         return {}
-    recorded = files.json.members("added_tokens") if files.json is not None else []
-    elsewhere = {token.whole("id") for token in recorded}
     tokens: dict[int, AddedToken] = {}
     for text in added.values:
         index = added.whole(text)
         if index is None or not 0 <= index <= MAX_ID:
             raise added.refuse(text, f"an id from 0 to {MAX_ID}")
-        if index not in elsewhere:
-            tokens[index] = AddedToken.named(text, special=text in specials)
+        tokens[index] = AddedToken.named(text, special=text in specials)
     return tokens
+
+
+def _recorded(files: TokenizerFiles) -> dict[int, AddedToken]:
+    members = files.json.members("added_tokens") if files.json is not None else []
+    return {index: AddedToken.of(token) for token in members if (index := token.whole("id")) is not None}
 
 
 def _slow_json(files: TokenizerFiles, name: str | None) -> Members:
@@ -283,7 +285,7 @@ def _slow_json(files: TokenizerFiles, name: str | None) -> Members:
     vocab = load(files.folder, VOCAB_JSON)
     if rules is None or vocab is None:
         raise ConfigError(
-            f"vocab.json and merges.txt of the class {printable(name)!r} cannot be read without tokenizer.json",
+            f"vocab.json and merges.txt of the class '{printable(name)}' cannot be read without tokenizer.json",
             path=files.folder.root,
             remedy="save the tokenizer with a tokenizer.json",
         )

@@ -6,21 +6,18 @@ import importlib.util
 import sys
 from pathlib import Path
 
-import hub_native
 import pytest
 from hypothesis import settings
 
+import hub_native
+
 sys.path.insert(0, str(Path(__file__).parent))
 
-from native_cases import Ggml  # noqa: E402  (needs the line above)
+from native_cases import Ggml
 
 # The machine may be slow and shared: a deadline would test that and not the kernels.
 settings.register_profile("native", deadline=None)
 settings.load_profile("native")
-
-
-def pytest_configure(config):
-    config.addinivalue_line("markers", "peers: compares with another program's library, skipped where it is not installed")
 
 
 def pytest_report_header(config):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import ctypes
 from pathlib import Path
 
-import hub_native
 import numpy as np
 import pytest
 from hypothesis import strategies as st
+
+import hub_native
 
 GOLDEN = Path(__file__).parent.parent / "data" / "golden" / "ggml"
 
@@ -83,11 +84,15 @@ class Ggml:
 
 # ------------------------------------------------------------------------------------------------- weights
 
+def below_powers_of_two(rng, n):
+    return np.nextafter(np.float32(2.0) ** rng.integers(-14, 15, n).astype(np.float32), np.float32(0))
+
+
 def distributions(cols, seed):
     """(name, row) of everything that has ever made two quantizers disagree; rows are float32 [cols]."""
     rng = np.random.default_rng(seed)
     gauss = rng.standard_normal(cols)
-    below = np.nextafter(np.float32(2.0) ** rng.integers(-12, 13, cols).astype(np.float32), np.float32(0))
+    below = below_powers_of_two(rng, cols)
     zeros = gauss.copy()
     for start in range(0, cols, 64):
         zeros[start:start + 32] = 0
@@ -115,7 +120,8 @@ def importances(cols, seed):
     rng = np.random.default_rng(seed)
     square = rng.chisquare(1, cols)
     return [row.astype(np.float32) for row in (
-        square, np.ones(cols), square * 1e-12, square * 1e12, np.where(rng.random(cols) < 0.5, 0, square), np.zeros(cols))]
+        square, np.ones(cols), square * 1e-12, square * 1e12, np.where(rng.random(cols) < 0.5, 0, square),
+        np.zeros(cols), rng.standard_normal(cols))]  # a negative one makes scales below zero, whose codes wrap
 
 
 @st.composite
@@ -127,8 +133,9 @@ def edge_rows(draw, cols):
         scale = draw(st.sampled_from([1.0, 1e-3, 1e-9, 1e-15, 1e-20, 1e-38, 1e-42, 1e3, 6e4]))
         base = rng.standard_normal(16)
         parts.append(draw(st.sampled_from([
-            np.zeros(16), np.full(16, scale), np.full(16, -scale), np.abs(base) * scale, -np.abs(base) * scale, base * scale,
-            np.nextafter(np.float32(2.0) ** rng.integers(-14, 15, 16).astype(np.float32), np.float32(0)) * np.sign(base),
+            np.zeros(16), np.full(16, scale), np.full(16, -scale),
+            np.abs(base) * scale, -np.abs(base) * scale, base * scale,
+            below_powers_of_two(rng, 16) * np.sign(base),
             np.where(np.arange(16) == 3, scale, 0.0), np.where(base > 0, scale, -scale), np.where(base > 0, 0.0, -0.0),
         ])))
     return np.concatenate(parts).astype(np.float32).reshape(1, cols)

@@ -3,9 +3,11 @@
 import threading
 import time
 
-import hub_native as h
 import numpy as np
 import pytest
+from native_cases import LEGACY, PLAIN, K
+
+import hub_native as h
 
 
 def f32(*shape):
@@ -105,7 +107,7 @@ def test_writes_its_output_and_nothing_else(kind):
 
 
 def test_sizes():
-    assert h.types() == ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k")
+    assert h.types() == (*PLAIN, *LEGACY, *K)
     gguf = pytest.importorskip("gguf")
     for kind in h.types():
         assert h.block(kind) == gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind.upper()]]

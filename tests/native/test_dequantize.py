@@ -3,8 +3,9 @@
 import gguf
 import numpy as np
 import pytest
-from native_cases import LEGACY, K, dequantize
 from gguf import GGMLQuantizationType
+from native_cases import LEGACY, K, dequantize
+
 from hub_native import block
 
 # Offsets of the f16 fields in a block: where random bytes should be more than random.

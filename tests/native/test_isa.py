@@ -4,8 +4,9 @@ import os
 import subprocess
 import sys
 
-import hub_native
 import pytest
+
+import hub_native
 
 PROGRAM = "import hub_native as h; print(h.available()); print(h.isa())"
 

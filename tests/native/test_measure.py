@@ -1,9 +1,10 @@
 """scan and compare against NumPy."""
 
-import hub_native as h
 import ml_dtypes
 import numpy as np
 import pytest
+
+import hub_native as h
 
 DTYPES = {"f32": np.float32, "f16": np.float16, "bf16": ml_dtypes.bfloat16}
 
@@ -47,7 +48,7 @@ def test_scan_at_any_address():
 
 
 def fixed_order(terms):
-    """The order that the header of measure_scalar.c promises."""
+    """The order that measure_scalar.c promises."""
     part = [0.0] * 16
     for i, term in enumerate(terms):
         part[i % 16] += term

@@ -3,7 +3,17 @@
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from native_cases import LEGACY, PLAIN, K, assert_same_blocks, dequantize, distributions, edge_rows, importances, quantize
+from native_cases import (
+    LEGACY,
+    PLAIN,
+    K,
+    assert_same_blocks,
+    dequantize,
+    distributions,
+    edge_rows,
+    importances,
+    quantize,
+)
 
 pytestmark = pytest.mark.peers
 

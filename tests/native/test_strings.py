@@ -3,10 +3,11 @@
 import struct
 import time
 
-import hub_native as h
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+import hub_native as h
 
 
 def pack(strings):
