@@ -48,7 +48,11 @@ class Format:
 
 @dataclass(frozen=True)
 class LayoutEntry:
-    """Registers a layout: `factory` is ``module:callable`` and gives a `Layout` for the name."""
+    """Registers a layout, or a family of layouts.
+
+    `factory` is ``module:callable`` and gives a `Layout` for a name: `name` itself, or `name` with parameters after
+    a slash, as ``mlx.affine/4bit-g64``, where one class serves many widths and group sizes.
+    """
 
     name: str
     factory: str
@@ -56,7 +60,10 @@ class LayoutEntry:
 
 @dataclass(frozen=True)
 class QuantizerEntry:
-    """Registers a quantizer for a layout; the first one registered is that layout's default."""
+    """Registers a quantizer for a layout or a family of layouts; the first one registered is the default.
+
+    `factory` is ``module:callable`` and gives a `Quantizer` for the layout's full name.
+    """
 
     name: str
     layout: str

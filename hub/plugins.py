@@ -172,21 +172,22 @@ class Registry:
 
         if name in DENSE:
             return DENSE[name]
-        if name not in self._layouts:
+        entry = self._layouts.get(name) or self._layouts.get(family(name))
+        if entry is None:
             raise UsageError(f"no layout {printable(name)!r}; known: {', '.join(self.layout_names)}")
         key = f"layout {name}"
         if key not in self._made:
-            self._made[key] = resolve(self._layouts[name].factory)(name)
+            self._made[key] = resolve(entry.factory)(name)
         made: Layout = self._made[key]
         return made
 
     def quantizer(self, layout: str) -> Quantizer | None:
         """The default quantizer of a layout, or None."""
         for entry in self._quantizers.values():
-            if entry.layout == layout:
-                key = f"quantizer {entry.name}"
+            if entry.layout in (layout, family(layout)):
+                key = f"quantizer {entry.name} {layout}"
                 if key not in self._made:
-                    self._made[key] = resolve(entry.factory)(entry.name)
+                    self._made[key] = resolve(entry.factory)(layout)
                 made: Quantizer = self._made[key]
                 return made
         return None
@@ -200,6 +201,11 @@ class Registry:
         from hub.detection import detect
 
         return detect(self.formats.values(), path)
+
+
+def family(layout: str) -> str:
+    """A layout's name without its parameters: ``mlx.affine`` of ``mlx.affine/4bit-g64``."""
+    return layout.partition("/")[0]
 
 
 def _claim(table: dict[str, Entry], items: list[Entry], kind: str) -> None:

@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hub._version import __version__
 from hub.errors import printable
-from hub.io.atomic import write_text
 from hub.layout import FIDELITIES
-from hub.memory import peak_private
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -115,6 +113,7 @@ def make(
         hashes: whether to hash the input files, which reads them once more.
     """
     from hub.kernels import isa
+    from hub.memory import peak_private
 
     errors = {result.name: result for result in results}
     data = plan_data(plan)
@@ -163,6 +162,8 @@ def write(path: str | os.PathLike[str], data: Mapping[str, Any]) -> None:
     Raises:
         OutputError: it cannot be written.
     """
+    from hub.io.atomic import write_text
+
     write_text(path, json.dumps(data, indent=1, allow_nan=False) + "\n")
 
 

@@ -6,19 +6,20 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from hub import pipeline, planner, report, verifier
 from hub.errors import OutputError, UsageError, printable
-from hub.io.atomic import AtomicOutput, check_free, check_room
 from hub.ir.model import Model
-from hub.layout import Fidelity
-from hub.memory import Watch
-from hub.pipeline import Progress, Silent
-from hub.planner import Plan
 from hub.plugins import registry
 from hub.recipe import Recipe, Rule
-from hub.tiles import Budget
+
+if TYPE_CHECKING:
+    from hub.io.atomic import AtomicOutput
+    from hub.layout import Fidelity
+    from hub.pipeline import Progress
+    from hub.planner import Plan
+    from hub.tiles import Budget
+    from hub.verifier import TensorResult
 
 Verify = Literal["none", "weights"]
 DEFAULT_MEMORY = 1 << 30
@@ -87,6 +88,8 @@ def plan(
     Raises:
         HubError: the model cannot be converted so; says why.
     """
+    from hub import planner
+
     name, variant = split_target(to)
     full = (recipe or Recipe()).joined(rules, settings or {})
     return planner.make(source, name, variant, full, registry())
@@ -134,7 +137,12 @@ def convert(
         VerifyError: written, but it does not agree with its source; kept as ``TARGET.rejected``.
         HubError: anything else; nothing is left behind.
     """
-    plugins, watch, progress = registry(), report.Stopwatch(), progress or Silent()
+    from hub import pipeline, planner, report, verifier
+    from hub.io.atomic import AtomicOutput, check_room
+    from hub.memory import Watch
+    from hub.tiles import Budget
+
+    plugins, watch, progress = registry(), report.Stopwatch(), progress or pipeline.Silent()
     budget = Budget(max_memory, threads_or_default(threads))
     budget.tile_bytes  # noqa: B018  raises now rather than after planning
     with Watch(), open(source, format=from_) as model:
@@ -149,7 +157,7 @@ def convert(
         with watch.stage("scan"):
             pipeline.scan(made, plugins, budget, progress)
         check_room(final, made.size)
-        results: list[verifier.TensorResult] = []
+        results: list[TensorResult] = []
         with AtomicOutput(final, folder=made.writer.folder, force=force) as output:
             with watch.stage("convert"):
                 pipeline.fill(made, plugins, output, budget, progress)
@@ -167,15 +175,18 @@ def convert(
         return out
 
 
-def _verify(made: Plan, output: AtomicOutput, budget: Budget, progress: Progress) -> list[verifier.TensorResult]:
+def _verify(made: Plan, output: AtomicOutput, budget: Budget, progress: Progress) -> list[TensorResult]:
+    from hub import verifier
+
     with registry().reader(made.target_format).open(os.fspath(output.path)) as written:
         return verifier.verify(made, written, registry(), budget, progress)
 
 
 def _beside(source: str | os.PathLike[str], made: Plan) -> Path:
-    full = Path(os.path.abspath(source))
+    from hub import planner
     from hub.format import Request
 
+    full = Path(os.path.abspath(source))
     request = Request(made.variant, Recipe(), planner.source_stem(os.fspath(source)))
     return full.parent / made.writer.default_name(request.source_name, request)
 
@@ -183,6 +194,8 @@ def _beside(source: str | os.PathLike[str], made: Plan) -> Path:
 def _check_target(
     made: Plan, final: Path, force: bool, report_to: str | os.PathLike[str] | None
 ) -> None:
+    from hub.io.atomic import check_free
+
     check_free(final, folder=made.writer.folder, force=force)
     real = os.path.realpath(final)
     for source in made.source.sources:
@@ -203,6 +216,8 @@ def _same_file(a: str, b: str) -> bool:
 
 def inspect(path: str | os.PathLike[str], *, format: str | None = None) -> dict[str, Any]:
     """What the headers of a model say, as plain data."""
+    from hub import report
+
     with open(path, format=format) as model:
         return report.describe(model)
 
@@ -224,6 +239,8 @@ def check(
         HubError: the structure itself is damaged.
     """
     from hub import checking
+    from hub.pipeline import Silent
+    from hub.tiles import Budget
 
     started = time.monotonic()
     budget = Budget(max_memory, threads_or_default(threads))

@@ -9,19 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from hub.errors import ConfigError, FormatError, printable
-
-SENTENCEPIECE_BPE: Final = "sentencepiece-bpe"
-"""Pieces with U+2581 for a space, and a score that orders the merges; unknown characters fall back to bytes."""
-BYTE_LEVEL_BPE: Final = "byte-level-bpe"
-"""Tokens spelled in GPT-2's alphabet of 256 printable characters, one for each byte, and a list of merges."""
-NONE: Final = "none"
-"""The model has no tokenizer of its own."""
-
-MAX_ID: Final = (1 << 31) - 1
-"""Largest token id: every consumer holds ids in 32 signed bits."""
 
 
 class TokenType(IntEnum):
@@ -35,22 +25,13 @@ class TokenType(IntEnum):
     BYTE = 6
 
 
-def highest_id(count: int) -> int:
-    """The highest id that a vocabulary of `count` tokens may have.
-
-    One token with the id 4294967294 must not make anybody allocate a list up to it; real
-    vocabularies have gaps and padding, but never several times their size.
-    """
-    return min(MAX_ID, 4 * count + 65535)
-
-
 @dataclass(frozen=True)
 class Tokenizer:
     """A vocabulary and how text is turned into it.
 
     Attributes:
-        model: `SENTENCEPIECE_BPE`, `BYTE_LEVEL_BPE`, `NONE`, or the name that a format uses for a
-            kind which hub only carries.
+        model: one of the three kinds below, or the name that a format uses for a kind which hub
+            only carries.
         tokens: the text of each id, UTF-8: pieces as sentencepiece spells them, byte-level tokens
             in the byte-level alphabet, added tokens as they stand in text. Ids without a token are
             filled with ``[PADi]``.
@@ -75,6 +56,16 @@ class Tokenizer:
         notes: what the user should know about this tokenizer, for the plan and the report.
     """
 
+    SENTENCEPIECE_BPE: ClassVar[str] = "sentencepiece-bpe"
+    """Pieces with U+2581 for a space, and scores that order the merges; unknown characters fall
+    back to bytes."""
+    BYTE_LEVEL_BPE: ClassVar[str] = "byte-level-bpe"
+    """Tokens in GPT-2's alphabet of 256 printable characters, one for each byte, and merges."""
+    NONE: ClassVar[str] = "none"
+    """The model has no tokenizer of its own."""
+    MAX_ID: ClassVar[int] = (1 << 31) - 1
+    """Largest token id: every consumer holds ids in 32 signed bits."""
+
     model: str
     tokens: Sequence[bytes] = ()
     types: Sequence[TokenType] = ()
@@ -92,6 +83,15 @@ class Tokenizer:
     normalizer_lowercase: bool | None = None
     normalizer_strip_accents: bool | None = None
     notes: tuple[str, ...] = ()
+
+    @classmethod
+    def highest_id(cls, count: int) -> int:
+        """The highest id that a vocabulary of `count` tokens may have.
+
+        One token with the id 4294967294 must not make anybody allocate a list up to it; real
+        vocabularies have gaps and padding, but never several times their size.
+        """
+        return min(cls.MAX_ID, 4 * count + 65535)
 
     def check(self, path: str) -> None:
         """Check what every consumer relies on.
@@ -119,7 +119,7 @@ class Tokenizer:
                     )
                 seen[token] = index
         for role, index in self.special_ids.items():
-            if not 0 <= index <= MAX_ID:
+            if not 0 <= index <= self.MAX_ID:
                 raise FormatError(f"the {role} token has the impossible id {index}", path=path)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from hub.errors import printable
+from hub.api import printable
 from hub_gguf.kv import Kv, KvType, merge, text, texts
 
 MAX_FRONT_MATTER: Final = 128 << 10
@@ -37,19 +37,22 @@ _SAMPLING: Final = (
     ("mirostat_tau", KvType.F32, ("mirostat_tau",)),
     ("mirostat_eta", KvType.F32, ("mirostat_eta",)),
 )
-"""Key after general.sampling., its type, and the members of generation_config.json, first one there."""
+"""Key after general.sampling., its type, the members of generation_config.json to look for."""
 _TEXTS: Final = (
-    "name author version organization finetune basename description quantized_by size_label license "
-    "license.name license.link url doi uuid repo_url source.url source.doi source.uuid source.repo_url"
-).split()
-_ORIGIN: Final = "name author version organization description url doi uuid repo_url".split()
-_LISTS: Final = (
-    "base_model", "base_models", "base_model_sources", "datasets", "dataset", "dataset_sources",
-    "tags", "pipeline_tag", "languages", "language", "license",
+    "name", "author", "version", "organization", "finetune", "basename", "description",
+    "quantized_by", "size_label", "license", "license.name", "license.link", "url", "doi", "uuid",
+    "repo_url", "source.url", "source.doi", "source.uuid", "source.repo_url",
 )  # fmt: skip
+_ORIGIN: Final = (
+    "name", "author", "version", "organization", "description", "url", "doi", "uuid", "repo_url",
+)  # fmt: skip
+_ORIGIN_LISTS: Final = (
+    "base_model", "base_models", "base_model_sources", "datasets", "dataset", "dataset_sources",
+)  # fmt: skip
+_LISTS: Final = (*_ORIGIN_LISTS, "tags", "pipeline_tag", "languages", "language", "license")
 
 
-def general_kvs(
+def facts_kvs(
     *,
     name: str,
     card: Mapping[str, Any] | None = None,
@@ -74,9 +77,7 @@ def general_kvs(
     """
     notes: list[str] = []
     metadata = _metadata(name, _clean_card(card or {}, notes), config or {}, parameters, notes)
-    values: dict[str, Any] = {
-        key: getattr(metadata, key.replace(".", "_"), None) for key in _TEXTS
-    }
+    values: dict[str, Any] = {key: getattr(metadata, key.replace(".", "_"), None) for key in _TEXTS}
     values["name"] = model_name or values["name"] or name
     if isinstance(values["license"], list):
         values["license"] = ",".join(values["license"])
@@ -89,10 +90,10 @@ def general_kvs(
 
 
 def count_parameters(shapes: Mapping[str, Sequence[int]]) -> tuple[int, int, int, int]:
-    """Numbers of weights by GGUF tensor name: all, shared, of one expert, and the number of experts.
+    """Numbers of weights: all, shared, of one expert; and the number of experts.
 
     Source: gguf-py's GGUFWriter.get_total_parameter_count; an expert tensor is one with ``_exps.``
-    in its name, stacked along the first axis of its (Hugging Face) shape.
+    in its GGUF name, stacked along the first axis of its (Hugging Face) shape.
     """
     total = shared = expert = experts = stacks = 0
     for name, shape in shapes.items():
@@ -123,7 +124,7 @@ def front_matter(readme: str) -> tuple[dict[str, Any], list[str]]:
     source = "\n".join(lines[1:end]) + "\n"
     source = source.replace("- no\n", '- "no"\n').replace("\t", "  ")
     if len(source) > MAX_FRONT_MATTER:
-        return {}, [f"README.md: front matter of {len(source)} characters was not read, at most {MAX_FRONT_MATTER} are"]
+        return {}, [f"README.md: front matter of more than {MAX_FRONT_MATTER} characters was not read"]
     import yaml
 
     try:
@@ -131,31 +132,29 @@ def front_matter(readme: str) -> tuple[dict[str, Any], list[str]]:
         for event in yaml.parse(source, Loader=yaml.SafeLoader):
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
                 return {}, ["README.md: front matter with anchors was not read"]
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
             if depth > MAX_DEPTH:
                 return {}, [f"README.md: front matter nested deeper than {MAX_DEPTH} was not read"]
         data = yaml.safe_load(source)
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError, TypeError) as error:
-        return {}, [f"README.md: front matter is no YAML: {printable(str(error).splitlines()[0] if str(error) else error)}"]
+        what = printable(" ".join(str(error).split()))
+        return {}, [f"README.md: front matter is no YAML: {what}"]
     if data is not None and not isinstance(data, dict):
         return {}, [f"README.md: front matter is {type(data).__name__}, not members"]
-    return data or {}, []
+    return {key: value for key, value in (data or {}).items() if isinstance(key, str)}, []
 
 
 def _clean_card(card: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
     """`card` with texts, lists of texts, and objects of texts only: what the heuristics expect."""
     clean: dict[str, Any] = {}
     for key, value in card.items():
-        if not isinstance(key, str):
-            continue
         if isinstance(value, list) and key in _LISTS:
             entries = [made for entry in value[:MAX_ITEMS] if (made := _entry(entry)) is not None]
+            if key not in _ORIGIN_LISTS:
+                entries = [entry for entry in entries if isinstance(entry, str)]
             if len(entries) < len(value):
                 notes.append(f"README.md: {len(value) - len(entries)} entries of {printable(key, 40)} were left out")
-            if key == "license":
-                entries = [entry for entry in entries if isinstance(entry, str)]
-            if key not in ("base_model", "base_models", "base_model_sources", "datasets", "dataset", "dataset_sources"):
-                entries = [entry for entry in entries if isinstance(entry, str)]
             clean[key] = entries
         elif (scalar := _scalar(value)) is not None:
             clean[key] = scalar
@@ -195,10 +194,10 @@ def _metadata(
     known = {"_name_or_path": origin} if isinstance(origin, str) else {}
     total, shared, expert, experts = parameters
     try:
-        # Only the name of this path is looked at.
-        made = Metadata.apply_metadata_heuristic(Metadata(), card, known, PurePosixPath(name), total)  # type: ignore[arg-type]
+        folder: Any = PurePosixPath(name)  # a path that cannot be opened: only its name counts
+        made = Metadata.apply_metadata_heuristic(Metadata(), card, known, folder, total)
     except (ValueError, TypeError, IndexError, AttributeError, OverflowError):
-        notes.append("name, version and size could not be guessed from README.md and the folder's name")
+        notes.append("name, version and size could not be guessed from README.md and folder name")
         made = Metadata(name=name)
     if made.size_label is None and total > 0:
         made.size_label = size_label(total, shared, expert, experts)

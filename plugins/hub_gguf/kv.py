@@ -10,38 +10,18 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any, Final
 
 import numpy as np
 
-from hub.errors import FormatError, HubError, UsageError, printable
-from hub.io import strict_json
+from hub.api import FormatError, HubError, UsageError, printable, strict_json
+from hub_gguf.kvtypes import KvType as KvType
 
 MAX_STRING: Final = 1 << 30
 """Longest string in bytes, and most items of an array."""
 MAX_KEY: Final = 65_535
 
-
-class KvType(IntEnum):
-    """The type of a value, with its number in the file."""
-
-    U8 = 0
-    I8 = 1
-    U16 = 2
-    I16 = 3
-    U32 = 4
-    I32 = 5
-    F32 = 6
-    BOOL = 7
-    STRING = 8
-    ARRAY = 9
-    U64 = 10
-    I64 = 11
-    F64 = 12
-
-
-_DTYPES: Final = {
+_DTYPES: Final[Mapping[KvType, np.dtype[Any]]] = {
     KvType.U8: np.dtype("u1"),
     KvType.I8: np.dtype("i1"),
     KvType.U16: np.dtype("<u2"),
@@ -141,7 +121,8 @@ def _string(value: Any, kv: Kv) -> bytes:
         raise _refuse(kv, f"a string is wanted, this is {type(value).__name__}")
     if len(value) > MAX_STRING:
         raise _refuse(kv, f"a string of {len(value)} bytes, at most {MAX_STRING} are allowed")
-    return len(value).to_bytes(8, "little") + value
+    data: bytes = value
+    return len(data).to_bytes(8, "little") + data
 
 
 def _number(value: Any, kind: KvType, kv: Kv) -> bytes:
@@ -238,9 +219,7 @@ def parse_override(argument: str, existing: Mapping[str, Kv] | None = None) -> K
     """
     match = _OVERRIDE.fullmatch(argument)
     if match is None:
-        raise UsageError(
-            f"'{printable(argument)}' is no override", remedy="write KEY=VALUE or KEY=TYPE:VALUE"
-        )
+        raise UsageError(f"'{printable(argument)}' is no override", remedy="write KEY=VALUE or KEY=TYPE:VALUE")
     key, word, value = match["key"].strip(), match["type"], match["value"]
     if not key.isascii() or not key.isprintable() or not key:
         raise UsageError(f"'{printable(key)}' is no key")
@@ -259,9 +238,7 @@ def parse_override(argument: str, existing: Mapping[str, Kv] | None = None) -> K
         encode([made])
     except (HubError, ValueError):
         name = kind.name.lower() if item is None else f"arr[{item.name.lower()}]"
-        raise UsageError(
-            f"'{printable(value, 80)}' is no value of type {name} for key {printable(key)}"
-        ) from None
+        raise UsageError(f"'{printable(value, 80)}' is no value of type {name} for key {printable(key)}") from None
     return made
 
 

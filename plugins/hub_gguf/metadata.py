@@ -9,7 +9,7 @@ from typing import Any
 
 from hub.api import ConfigError, Configured, Laid, Model, Request, Tokenizer
 from hub_gguf.filetypes import FILE_TYPES, quantizes
-from hub_gguf.general import count_parameters, front_matter, general_kvs
+from hub_gguf.general import count_parameters, facts_kvs, front_matter
 from hub_gguf.kv import Kv, KvType
 from hub_gguf.reader import GgufArray
 from hub_gguf.tokenizer import tokenizer_kvs
@@ -70,7 +70,7 @@ def file_metadata(
 def _general(tensors: Sequence[Laid], model: Model, request: Request) -> tuple[list[Kv], list[str]]:
     about = model.load_about()
     card, notes = front_matter(about.readme or "")
-    kvs, more = general_kvs(
+    kvs, more = facts_kvs(
         name=request.source_name,
         card=card,
         config=model.config,

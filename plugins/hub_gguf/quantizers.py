@@ -30,6 +30,6 @@ class GgmlQuantizer(Quantizer):
         return {"blocks": out}
 
 
-def make(name: str) -> GgmlQuantizer:
-    """The quantizer of that name, ``LAYOUT/reference``."""
-    return GgmlQuantizer(BY_LAYOUT[name.partition("/")[0]])
+def make(layout: str) -> GgmlQuantizer:
+    """The quantizer of that layout."""
+    return GgmlQuantizer(BY_LAYOUT[layout])

@@ -33,7 +33,7 @@ from hub.api import (
     row_count,
     rows_spec,
 )
-from hub_gguf.kv import KvType
+from hub_gguf.kvtypes import KvType
 from hub_gguf.types import BY_ID, REMOVED, GgmlType
 
 MAX_STRING = 1 << 30

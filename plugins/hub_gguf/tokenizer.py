@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from hub.errors import FormatError, printable
-from hub.ir.tokenizer import BYTE_LEVEL_BPE, NONE, SENTENCEPIECE_BPE, Tokenizer, TokenType
+from hub.api import FormatError, Tokenizer, TokenType, printable
 from hub_gguf.kv import Kv, KvType, merge, text, texts
 
 GGML: Final = "tokenizer.ggml."
 TEMPLATE: Final = "tokenizer.chat_template"
 TEMPLATES: Final = "tokenizer.chat_templates"
 
-MODELS: Final = {SENTENCEPIECE_BPE: "llama", BYTE_LEVEL_BPE: "gpt2", NONE: "none"}
+MODELS: Final = {Tokenizer.SENTENCEPIECE_BPE: "llama", Tokenizer.BYTE_LEVEL_BPE: "gpt2", Tokenizer.NONE: "none"}
 """hub's name of a kind of tokenizer -> GGUF's; others have one name in both."""
 
 ID_KEYS: Final = {
@@ -58,7 +57,7 @@ def tokenizer_kvs(tokenizer: Tokenizer | None, arch: str, vocab_size: int) -> li
         vocab_size: rows of the embedding; written only for a model without a tokenizer, which
             llama.cpp cannot load otherwise.
     """
-    if tokenizer is None or tokenizer.model == NONE:
+    if tokenizer is None or tokenizer.model == Tokenizer.NONE:
         return [text(GGML + "model", "none"), Kv(f"{arch}.vocab_size", KvType.U32, vocab_size)]
     prefix = [_flag("add_space_prefix", tokenizer.add_space_prefix)]
     early = arch not in _PREFIX_LAST

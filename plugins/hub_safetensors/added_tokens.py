@@ -12,8 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hub.errors import FormatError, printable
-from hub.ir.tokenizer import MAX_ID
+from hub.api import FormatError, Tokenizer, printable
 from hub_safetensors.members import Members
 
 
@@ -94,7 +93,7 @@ class AddedVocabulary:
                 free += 1
                 if taken is None:
                     taken = set(self.base.values())
-                if index in taken or index > MAX_ID:
+                if index in taken or index > Tokenizer.MAX_ID:
                     raise FormatError(
                         f"added token '{printable(token.content, 60)}' would get the id {index}, "
                         "which another token has",

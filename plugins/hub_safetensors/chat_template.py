@@ -6,8 +6,7 @@ import string
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from hub.errors import FormatError, printable
-from hub.io.folder import Folder
+from hub.api import Folder, FormatError, printable
 from hub_safetensors.members import Members
 from hub_safetensors.tokenizer_files import load
 
@@ -95,7 +94,5 @@ def _additional(folder: Folder) -> list[tuple[str, str]]:
     path = folder.path(MORE)
     names = [name for name in Folder(path).names() if name.endswith(".jinja")]
     if len(names) > MAX_TEMPLATES:
-        raise FormatError(
-            f"{len(names)} templates, at most {MAX_TEMPLATES} are allowed", path=printable(path, 200)
-        )
+        raise FormatError(f"{len(names)} templates, at most {MAX_TEMPLATES} are allowed", path=printable(path, 200))
     return [(name.removesuffix(".jinja"), _text(folder, f"{MORE}/{name}")) for name in names]

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from hub.errors import FormatError, printable
+from hub.api import FormatError, printable
 
 
 class Members:
@@ -34,9 +34,7 @@ class Members:
         """The error for a member that is not what is `wanted`."""
         found = self.values.get(key)
         shown = printable(ascii(found), 60) if isinstance(found, (str, int, float)) else type(found).__name__
-        return FormatError(
-            f"member {printable(self.name(key))} must be {wanted}, found {shown}", path=self.path
-        )
+        return FormatError(f"member {printable(self.name(key))} must be {wanted}, found {shown}", path=self.path)
 
     def has(self, key: str) -> bool:
         """Whether the member is there, even as null."""

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hub_safetensors.members import Members
+from hub_safetensors.tokenizer_files import TokenizerFiles
 from hub_safetensors.vocabulary import Vocabulary, classes
 
 TIMEOUT: Final = 30.0
@@ -57,7 +58,7 @@ def fingerprint(ids: Sequence[int]) -> str:
 
 def encode(
     vocabulary: Vocabulary,
-    settings: Members | None,
+    files: TokenizerFiles,
     decode: Sequence[str],
     *,
     timeout: float = TIMEOUT,
@@ -69,9 +70,10 @@ def encode(
     long enough that any of them in the table tells the pre-tokenizer.
 
     Args:
-        settings: tokenizer_config.json.
+        files: where the vocabulary was read from.
         timeout: seconds after which encoding is given up.
     """
+    settings = files.config
     rule = classes().get(vocabulary.tokenizer_class or "", {})
     around = _around(vocabulary, rule, settings)
     prefix_space = settings.flag("add_prefix_space") if settings is not None else None
@@ -83,7 +85,8 @@ def encode(
         "prefix_space": prefix_space if around is not None else bool(prefix_space),
         "around": around,
     }
-    answer = _ask(request, vocabulary.json.values, timeout)
+    text = files.json_text or json.dumps(vocabulary.json.values).encode()
+    answer = _ask(request, text, timeout)
     if isinstance(answer, str):
         return Encoded(failure=answer)
     hashes = [fingerprint(ids) for ids in answer["ids"]]
@@ -111,7 +114,7 @@ def _around(
     return around
 
 
-def _ask(request: dict[str, Any], tokenizer: Mapping[str, Any], timeout: float) -> dict[str, Any] | str:
+def _ask(request: dict[str, Any], tokenizer: bytes, timeout: float) -> dict[str, Any] | str:
     """The answer of the child process, or why there is none."""
     script = Path(__file__).with_name("pretokenizer_child.py")
     # The child finds the same packages, but nothing that lies in the current folder.
@@ -122,9 +125,7 @@ def _ask(request: dict[str, Any], tokenizer: Mapping[str, Any], timeout: float) 
         "PYTHONIOENCODING": "utf-8",
         "TOKENIZERS_PARALLELISM": "false",
     }
-    data = b"\n".join(
-        json.dumps(part).encode("utf-8", "surrogatepass") for part in (request, tokenizer)
-    )
+    data = json.dumps(request).encode() + b"\n" + tokenizer
     try:
         done = subprocess.run(
             [sys.executable, str(script)],

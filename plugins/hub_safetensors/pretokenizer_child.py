@@ -42,9 +42,7 @@ def main() -> None:
     ids = [tokenizer.encode(text).ids]
     plain = tokenizer.encode(text, add_special_tokens=False).ids
     decoded = {
-        content: tokenizer.decode(
-            tokenizer.encode(content, add_special_tokens=False).ids, skip_special_tokens=False
-        )
+        content: tokenizer.decode(tokenizer.encode(content, add_special_tokens=False).ids, skip_special_tokens=False)
         for content in request["decode"]
     }
     around = request["around"]

@@ -108,14 +108,21 @@ def _architecture(config: Mapping[str, Any], path: Path) -> str | None:
 
 
 def _about(folder: Folder) -> About:
-    readme, generation, notes = None, {}, []
+    """The model card and generation settings; nothing in them changes what the model is, so that broken
+    ones, which are common, are told and passed over."""
+    readme: str | None = None
+    generation: Mapping[str, Any] = {}
+    notes: list[str] = []
     try:
         if folder.exists("README.md"):
             readme = folder.text("README.md")
     except HubError as error:
         notes.append(f"README.md was not read: {error.message}")
-    if folder.exists("generation_config.json"):
-        generation = folder.json("generation_config.json")
+    try:
+        if folder.exists("generation_config.json"):
+            generation = folder.json("generation_config.json")
+    except HubError as error:
+        notes.append(f"generation_config.json was not read: {error.message}")
     return About(readme, generation, notes)
 
 

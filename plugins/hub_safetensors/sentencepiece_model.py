@@ -14,8 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from hub.errors import FormatError, printable
-from hub.ir.tokenizer import TokenType
+from hub.api import FormatError, TokenType, printable
 
 MAX_PIECES: Final = 1 << 24
 """Most pieces; the largest vocabularies in the field have 2^18."""
@@ -99,9 +98,7 @@ class _Wire:
                 raise self.fail(f"unknown wire type {kind} of field {number}", at)
             start = self.offset
             if size > self.end - start:
-                raise self.fail(
-                    f"field {number} of {size} bytes, {self.end - start} are left", at
-                )
+                raise self.fail(f"field {number} of {size} bytes, {self.end - start} are left", at)
             self.offset = start + size
             yield number, kind, start, start + size
 
@@ -201,9 +198,7 @@ def _check_pieces(pieces: list[bytes], types: list[TokenType], places: list[int]
         for index, piece in enumerate(pieces):
             if piece in seen:
                 shown = printable(piece.decode("utf-8"), 60)
-                raise top.fail(
-                    f"piece {shown!r} stands twice, at {seen[piece]} and {index}", places[index]
-                )
+                raise top.fail(f"piece {shown!r} stands twice, at {seen[piece]} and {index}", places[index])
             seen[piece] = index
     unknown = types.count(TokenType.UNKNOWN)
     if unknown != 1:

@@ -15,8 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from hub.errors import FormatError
-from hub.ir.tokenizer import MAX_ID
+from hub.api import FormatError, Tokenizer
 from hub_safetensors.members import Members
 from hub_safetensors.tokenizer_files import TokenizerFiles
 
@@ -162,7 +161,7 @@ class _Search:
     def set(self, role: str, index: int | None, where: str, path: str) -> None:
         if index is None:
             return
-        if not 0 <= index <= MAX_ID:
+        if not 0 <= index <= Tokenizer.MAX_ID:
             raise FormatError(f"{where} gives the {role} token the impossible id {index}", path=path)
         if index >= self.tokens:
             what = "left out" if self.strict else "llama.cpp ignores it"

@@ -17,19 +17,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any, Final
 
-from hub.errors import ConfigError, FormatError, printable
-from hub.io.folder import Folder
-from hub.ir.tokenizer import (
-    BYTE_LEVEL_BPE,
-    MAX_ID,
-    SENTENCEPIECE_BPE,
-    Tokenizer,
-    TokenizerRule,
-    TokenType,
-    highest_id,
-)
+from hub.api import ConfigError, Folder, FormatError, Tokenizer, TokenizerRule, TokenType, printable
 from hub_safetensors import sentencepiece_model
 from hub_safetensors.added_tokens import AddedToken
 from hub_safetensors.chat_template import read_chat_templates
@@ -136,9 +127,7 @@ def _is_llama_hf(json: Members) -> bool:
 class _Reading:
     """One folder being read: the facts all kinds share."""
 
-    def __init__(
-        self, files: TokenizerFiles, rule: TokenizerRule, vocab_size: int | None, timeout: float
-    ) -> None:
+    def __init__(self, files: TokenizerFiles, rule: TokenizerRule, vocab_size: int | None, timeout: float) -> None:
         self.files = files
         self.folder = files.folder
         self.rule = rule
@@ -150,10 +139,10 @@ class _Reading:
         """How many ids the tokenizer shall have: the model's rows, or what it has itself."""
         if self.vocab_size is None:
             return max(present, highest + 1)
-        if not 0 < self.vocab_size <= highest_id(present) + 1:
+        if not 0 < self.vocab_size <= Tokenizer.highest_id(present) + 1:
             raise ConfigError(
                 f"vocab_size is {self.vocab_size}, the tokenizer has {present} tokens; "
-                f"at most {highest_id(present) + 1} can belong to it",
+                f"at most {Tokenizer.highest_id(present) + 1} can belong to it",
                 path=path,
             )
         return self.vocab_size
@@ -163,8 +152,7 @@ class _Reading:
         left_out = [index for index in ids if index >= size]
         if left_out:
             self.notes.append(
-                f"{file}: {len(left_out)} tokens from id {min(left_out)} on are left out, "
-                f"the model has {size} rows"
+                f"{file}: {len(left_out)} tokens from id {min(left_out)} on are left out, the model has {size} rows"
             )
 
     def sentencepiece(self) -> Tokenizer:
@@ -181,7 +169,7 @@ class _Reading:
         tokens = model.pieces[:size]
         scores = model.scores[:size]
         # "User defined" is a property for training; to readers such a piece is one like the others.
-        types = [
+        types: list[TokenType] = [
             TokenType.NORMAL if kind is TokenType.USER_DEFINED else kind for kind in model.types[:size]
         ]
         tokens += [b"[PAD%d]" % index for index in range(len(tokens), size)]
@@ -216,7 +204,7 @@ class _Reading:
                 else:
                     put(index, token.content.replace("▁", " "), TokenType.USER_DEFINED, decoder.path)
         return Tokenizer(
-            SENTENCEPIECE_BPE,
+            Tokenizer.SENTENCEPIECE_BPE,
             tokens,
             types,
             scores,
@@ -256,7 +244,7 @@ class _Reading:
             "texts can come out in other tokens than from tokenizer.model"
         )
         scores = [ADDED_SCORE] * size
-        return Tokenizer(SENTENCEPIECE_BPE, tokens, types, scores, pre="default")
+        return Tokenizer(Tokenizer.SENTENCEPIECE_BPE, tokens, types, scores, pre="default")
 
     def byte_level(self) -> Tokenizer:
         vocabulary = read_vocabulary(self.files, self.rule.tokenizer_class)
@@ -268,7 +256,7 @@ class _Reading:
         added = {index: token for index, token in vocabulary.added.tokens.items() if index < size}
         # llama.cpp looks for these tokens in text as they stand, so they must be spelled as in text.
         raw = [token.content for token in added.values() if not token.normalized]
-        encoded = encode(vocabulary, self.files.config, raw, timeout=self.timeout)
+        encoded = encode(vocabulary, self.files, raw, timeout=self.timeout)
         tidy = self.files.config is not None and self.files.config.flag("clean_up_tokenization_spaces")
         types = [TokenType.NORMAL if index in texts else TokenType.UNUSED for index in range(size)]
         for index, token in added.items():
@@ -286,11 +274,9 @@ class _Reading:
         if encoded.failure:
             self.notes.append(f"pre-tokenizer not identified: {encoded.failure}; {_REMEDY}")
         elif encoded.pre is None:
-            self.notes.append(
-                f"pre-tokenizer not known to llama.cpp, its hash is {encoded.pre_hash}; {_REMEDY}"
-            )
+            self.notes.append(f"pre-tokenizer not known to llama.cpp, its hash is {encoded.pre_hash}; {_REMEDY}")
         return Tokenizer(
-            BYTE_LEVEL_BPE,
+            Tokenizer.BYTE_LEVEL_BPE,
             tokens,
             types,
             merges=self._merges(vocabulary),
@@ -301,8 +287,8 @@ class _Reading:
     def _moved(self, vocabulary: Vocabulary) -> None:
         for token in vocabulary.json.members("added_tokens"):
             recorded = token.whole("id")
-            if recorded is None or not 0 <= recorded <= MAX_ID:
-                raise token.refuse("id", f"an id from 0 to {MAX_ID}")
+            if recorded is None or not 0 <= recorded <= Tokenizer.MAX_ID:
+                raise token.refuse("id", f"an id from 0 to {Tokenizer.MAX_ID}")
             given = vocabulary.added.ids.get(token.text("content") or "")
             if given is not None and given != recorded and len(self.notes) < MAX_NOTES:
                 self.notes.append(
@@ -326,7 +312,7 @@ class _Reading:
         """`tokenizer` with what all kinds share: special ids, flags, templates."""
         files = self.files
         count = len(tokenizer.tokens)
-        strict = tokenizer.model == SENTENCEPIECE_BPE
+        strict = tokenizer.model == Tokenizer.SENTENCEPIECE_BPE
         special = read_special_tokens(files, tokens=count, strict=strict)
         templates = read_chat_templates(self.folder, files.config)
         ids, add = special.ids, special.add
@@ -366,15 +352,15 @@ _REMEDY: Final = "written as default, give the right one with --set tokenizer.gg
 
 def _id(members: Members, key: str) -> int:
     index = members.whole(key)
-    if index is None or not 0 <= index <= MAX_ID:
-        raise members.refuse(key, f"an id from 0 to {MAX_ID}")
+    if index is None or not 0 <= index <= Tokenizer.MAX_ID:
+        raise members.refuse(key, f"an id from 0 to {Tokenizer.MAX_ID}")
     return index
 
 
 def _decimal(members: Members, key: str) -> int:
-    if not (key.isascii() and key.isdigit() and len(key) <= 10 and int(key) <= MAX_ID):
+    if not (key.isascii() and key.isdigit() and len(key) <= 10 and int(key) <= Tokenizer.MAX_ID):
         raise FormatError(
-            f"{printable(members.name(key))}: an id must be a number up to {MAX_ID}", path=members.path
+            f"{printable(members.name(key))}: an id must be a number up to {Tokenizer.MAX_ID}", path=members.path
         )
     return int(key)
 
@@ -385,12 +371,13 @@ def _spelled(model: Members) -> list[str]:
     kinds = set(map(type, merges))
     if kinds <= {str}:
         return merges
-    if kinds != {list} or any(
-        len(pair) != 2 or type(pair[0]) is not str or type(pair[1]) is not str for pair in merges
-    ):
-        raise model.refuse("merges", "a list of texts, or of pairs of texts")
+    refused = model.refuse("merges", "a list of texts, or of pairs of texts")
+    if kinds != {list} or set(map(len, merges)) != {2}:
+        raise refused
+    if set(map(type, chain.from_iterable(merges))) != {str}:
+        raise refused
     joined = [f"{left} {right}" for left, right in merges]
-    if any(text.count(" ") != 1 for text in joined):
+    if "".join(joined).count(" ") != len(joined):
         # The space that parts a pair must be the only one, so others are spelled as in GPT-2's alphabet.
         joined = [f"{left.replace(' ', 'Ġ')} {right.replace(' ', 'Ġ')}" for left, right in merges]
     return joined

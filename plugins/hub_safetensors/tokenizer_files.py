@@ -6,9 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Any, Final
 
-from hub.errors import FormatError, printable
-from hub.io import strict_json
-from hub.io.folder import Folder
+from hub.api import Folder, FormatError, printable, strict_json
 from hub_safetensors.members import Members
 
 TOKENIZER_JSON: Final = "tokenizer.json"
@@ -30,10 +28,18 @@ def checked_bytes(folder: Folder, name: str) -> bytes:
     """
     data = folder.bytes(name)
     if data.startswith(_LFS):
-        raise FormatError(
-            "this is a git-lfs pointer, not the file", path=folder.root / name, remedy="run git lfs pull"
-        )
+        raise FormatError("this is a git-lfs pointer, not the file", path=folder.root / name, remedy="run git lfs pull")
     return data
+
+
+def parsed(data: bytes, folder: Folder, name: str) -> Members:
+    """A JSON object whose text was read from the folder.
+
+    Raises:
+        FormatError: it is not an acceptable JSON object.
+    """
+    path = folder.root / name
+    return Members(strict_json.load_object(data, path=path), path)
 
 
 def load(folder: Folder, name: str) -> Members | None:
@@ -44,8 +50,7 @@ def load(folder: Folder, name: str) -> Members | None:
     """
     if not folder.exists(name):
         return None
-    path = folder.root / name
-    return Members(strict_json.load_object(checked_bytes(folder, name), path=path), path)
+    return parsed(checked_bytes(folder, name), folder, name)
 
 
 def read_merges(folder: Folder) -> list[str]:
@@ -68,6 +73,7 @@ class TokenizerFiles:
     Attributes:
         folder: where.
         json: tokenizer.json.
+        json_text: its bytes, for the process that encodes with it.
         config: tokenizer_config.json; None when absent *or empty*, which readers treat alike.
         model_config: config.json, under whose keys special ids stand.
         slow: whether there is a vocab.json with a merges.txt.
@@ -75,6 +81,7 @@ class TokenizerFiles:
 
     folder: Folder
     json: Members | None
+    json_text: bytes
     config: Members | None
     model_config: Members
     slow: bool
@@ -87,9 +94,11 @@ class TokenizerFiles:
             FormatError: one of them is not acceptable JSON.
         """
         settings = load(folder, TOKENIZER_CONFIG)
+        text = checked_bytes(folder, TOKENIZER_JSON) if folder.exists(TOKENIZER_JSON) else b""
         return cls(
             folder=folder,
-            json=load(folder, TOKENIZER_JSON),
+            json=parsed(text, folder, TOKENIZER_JSON) if folder.exists(TOKENIZER_JSON) else None,
+            json_text=text,
             config=settings if settings is not None and settings.values else None,
             model_config=Members(config, os.fspath(folder.root / "config.json")),
             slow=folder.exists(VOCAB_JSON) and folder.exists(MERGES),
@@ -113,6 +122,4 @@ def utf8(texts: list[str], path: str | os.PathLike[str]) -> list[bytes]:
     try:
         return [text.encode("utf-8") for text in texts]
     except UnicodeEncodeError as error:
-        raise FormatError(
-            f"token '{printable(error.object, 60)}' holds half of a surrogate pair", path=path
-        ) from None
+        raise FormatError(f"token '{printable(error.object, 60)}' holds half of a surrogate pair", path=path) from None

@@ -16,8 +16,7 @@ from functools import cache
 from importlib import resources
 from typing import Any, Final
 
-from hub.errors import ConfigError, FormatError, printable
-from hub.ir.tokenizer import MAX_ID, highest_id
+from hub.api import ConfigError, FormatError, Tokenizer, printable
 from hub_safetensors.added_tokens import AddedToken, AddedVocabulary
 from hub_safetensors.members import Members
 from hub_safetensors.tokenizer_files import (
@@ -36,9 +35,7 @@ MORE: Final = "additional_special_tokens"
 @cache
 def classes() -> Mapping[str, Any]:
     """tokenizer_classes.toml of this package."""
-    return tomllib.loads(
-        resources.files(__package__).joinpath("tokenizer_classes.toml").read_text("utf-8")
-    )
+    return tomllib.loads(resources.files(__package__).joinpath("tokenizer_classes.toml").read_text("utf-8"))
 
 
 @dataclass(frozen=True)
@@ -75,8 +72,7 @@ class Vocabulary:
             for text, index in self.base.items():
                 if index in seen:
                     raise FormatError(
-                        f"tokens '{printable(seen[index], 60)}' and '{printable(text, 60)}' "
-                        f"have the same id {index}",
+                        f"tokens '{printable(seen[index], 60)}' and '{printable(text, 60)}' have the same id {index}",
                         path=self.json.path,
                     )
                 seen[index] = text
@@ -123,9 +119,7 @@ def _base(json: Members) -> dict[str, int]:
     kind = model.text("type")
     # Files of before 2021 have no type; only BPE has merges.
     if kind != "BPE" and not (kind is None and model.has("merges")):
-        raise ConfigError(
-            f"tokenizer model '{printable(kind)}' is not supported here, only BPE is", path=json.path
-        )
+        raise ConfigError(f"tokenizer model '{printable(kind)}' is not supported here, only BPE is", path=json.path)
     vocab = model.member("vocab")
     if vocab is None:
         raise model.refuse("vocab", "an object")
@@ -142,7 +136,7 @@ def checked_ids(members: Members) -> dict[str, int]:
     if set(map(type, values.values())) - {int}:
         odd = next(text for text, index in values.items() if type(index) is not int)
         raise members.refuse(odd, "an id")
-    allowed = highest_id(len(values))
+    allowed = Tokenizer.highest_id(len(values))
     if values and not 0 <= min(values.values()) <= max(values.values()) <= allowed:
         odd = next(text for text, index in values.items() if not 0 <= index <= allowed)
         raise FormatError(
@@ -186,11 +180,7 @@ class _Configured:
         by_text = {token.content: token for token in tokens.values()}
         return cls(
             tokens=tuple(tokens[index] for index in sorted(tokens)),
-            named={
-                role: by_text.get(token.content, token)
-                for role, token in named.items()
-                if token is not None
-            },
+            named={role: by_text.get(token.content, token) for role, token in named.items() if token is not None},
             more=tuple(more),
         )
 
@@ -213,9 +203,7 @@ class _Configured:
                 new.append(token)
                 texts.add(token.content)
         specials = set(self.specials)
-        return [
-            replace(token, special=True) if token.content in specials else token for token in new
-        ]
+        return [replace(token, special=True) if token.content in specials else token for token in new]
 
 
 def _token(source: Members, key: str) -> AddedToken | None:
@@ -248,9 +236,9 @@ def _decoder(settings: Members) -> dict[int, AddedToken]:
         return {}
     tokens = {}
     for key in decoder.values:
-        if not (key.isascii() and key.isdigit() and len(key) <= 10 and int(key) <= MAX_ID):
+        if not (key.isascii() and key.isdigit() and len(key) <= 10 and int(key) <= Tokenizer.MAX_ID):
             raise FormatError(
-                f"{printable(decoder.name(key))}: an id must be a number up to {MAX_ID}", path=settings.path
+                f"{printable(decoder.name(key))}: an id must be a number up to {Tokenizer.MAX_ID}", path=settings.path
             )
         member = decoder.member(key)
         if member is None:
@@ -268,8 +256,8 @@ def _added_tokens_json(files: TokenizerFiles, specials: set[str]) -> dict[int, A
     tokens: dict[int, AddedToken] = {}
     for text in added.values:
         index = added.whole(text)
-        if index is None or not 0 <= index <= MAX_ID:
-            raise added.refuse(text, f"an id from 0 to {MAX_ID}")
+        if index is None or not 0 <= index <= Tokenizer.MAX_ID:
+            raise added.refuse(text, f"an id from 0 to {Tokenizer.MAX_ID}")
         tokens[index] = AddedToken.named(text, special=text in specials)
     return tokens
 
