@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+import hub
 
 sys.path.insert(0, str(Path(__file__).parent))  # the helpers beside this file
 
@@ -18,12 +19,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def hub_convert() -> Callable[[Path, Path, str], Path]:
-    """Runs `hub convert` as a user does, and fails with its own words when it fails."""
+    """hub's conversion, in this process: a hundred starts of Python would be most of the time."""
 
     def convert(source: Path, target: Path, variant: str) -> Path:
-        command = [sys.executable, "-m", "hub", "convert", "--from", "safetensors", "--to", f"gguf:{variant}", str(source), str(target)]
-        done = subprocess.run([*command, "--verify", "none"], capture_output=True, text=True)
-        assert done.returncode == 0, f"hub convert --to gguf:{variant} {source.name}: exit {done.returncode}\n{done.stderr}"
+        hub.convert(source, target, from_="safetensors", to=f"gguf:{variant}", verify="none")
         return target
 
     return convert
