@@ -34,6 +34,7 @@ from hub.io import strict_json
 from hub.io.cursor import Cursor, checked_product, padded
 from hub.io.folder import Folder
 from hub.io.source import FileSource
+from hub.io.strangers import refuse_strangers
 from hub.ir.groups import Blocks, Index
 from hub.ir.model import About, Model
 from hub.ir.part import ArrayPart, FilePart, Part, PartSpec, Shape, row_count, row_length, rows_spec
@@ -110,6 +111,7 @@ __all__ = [
     "misfit",
     "padded",
     "printable",
+    "refuse_strangers",
     "row_count",
     "row_length",
     "rows_spec",

@@ -305,7 +305,8 @@ def find(model: Model) -> Architecture:
         ArchitectureError: no file describes it; says what it is called and what is known.
     """
     if model.architecture is None:
-        raise ArchitectureError("the model does not say its architecture", path=model.path)
+        why = "".join(f" ({note})" for note in model.notes[:1])
+        raise ArchitectureError(f"the model does not say its architecture{why}", path=model.path)
     for architecture in known():
         if model.convention:
             convention = architecture.formats.get(model.convention)

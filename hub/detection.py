@@ -5,30 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from hub.errors import FormatError
+from hub.errors import FormatError, printable
 from hub.format import Format
 from hub.io.folder import Folder
 from hub.io.source import read_head
+from hub.io.strangers import PICKLE_REMEDY, refuse_strangers
 from hub.plugins import resolve
 
-_STRANGERS = (
-    (b"version https://git-lfs", "a git-lfs pointer, not the model itself", "run: git lfs pull"),
-    (b"<!DOCTYPE", "an HTML page, not a model", "download the file itself"),
-    (b"<html", "an HTML page, not a model", "download the file itself"),
-    (b"PK\x03\x04", "a zip archive (perhaps a PyTorch pickle)", "hub never unpickles; get the safetensors"),
-    (b"\x80\x02", "a Python pickle", "hub never unpickles; get the safetensors"),
-)
-
-
-def refuse_strangers(path: str, head: bytes) -> None:
-    """Raises:
-    FormatError: the file is one of the things that people hand to converters by mistake.
-    """
-    if not head:
-        raise FormatError("the file is empty", path=path)
-    for magic, what, remedy in _STRANGERS:
-        if head.startswith(magic):
-            raise FormatError(f"this is {what}", path=path, offset=0, remedy=remedy)
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
 
 def detect(formats: Iterable[Format], path: str) -> Format:
@@ -49,6 +33,13 @@ def detect(formats: Iterable[Format], path: str) -> Format:
     )
     if not scores or scores[0][0] <= 0:
         known = ", ".join(sorted(name for _, name, _ in scores))
+        pickle = next((name for name in names if name.endswith(_PICKLES)), None)
+        if pickle is not None:
+            raise FormatError(
+                f"none of the known formats ({known}); {printable(pickle)} is a Python pickle",
+                path=path,
+                remedy=PICKLE_REMEDY,
+            )
         raise FormatError(f"none of the known formats ({known})", path=path, remedy="say which with --from")
     if len(scores) > 1 and scores[1][0] == scores[0][0]:
         raise FormatError(

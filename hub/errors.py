@@ -8,17 +8,27 @@ can hold them and a message is always built the same way:
 from __future__ import annotations
 
 import os
+from typing import Self
 
-MAX_MESSAGE = 600
-"""Longest message shown; a hostile name must not fill the screen."""
+MAX_LINE = 680
+"""Longest line shown; a hostile name must not fill the screen."""
+MAX_PATH = 200
+"""Characters of a path in a message, its end before its beginning."""
+MAX_REMEDY = 160
 
 
-def printable(text: object, limit: int = 120) -> str:
+def printable(text: object, limit: int = 120, *, end: bool = False) -> str:
     """`text` as printable ASCII of at most `limit` characters, so that a name out of a file cannot
-    move the cursor, fake a line, or hide what follows it."""
+    move the cursor, fake a line, or hide what follows it.
+
+    Args:
+        end: keep the end of a text that is too long, not its beginning; for paths.
+    """
     raw = text if isinstance(text, str) else str(text)
     safe = raw if raw.isascii() and raw.isprintable() else ascii(raw)[1:-1]
-    return safe if len(safe) <= limit else safe[: limit - 3] + "..."
+    if len(safe) <= limit:
+        return safe
+    return "..." + safe[3 - limit :] if end else safe[: limit - 3] + "..."
 
 
 class HubError(Exception):
@@ -53,15 +63,25 @@ class HubError(Exception):
     def __str__(self) -> str:
         lead = []
         if self.path is not None:
-            lead.append(printable(self.path, 200))
+            lead.append(printable(self.path, MAX_PATH, end=True) or "''")
         if self.tensor is not None:
             lead.append(f"tensor {printable(self.tensor)}")
         if self.offset is not None:
             lead.append(f"at byte {self.offset}")
-        line = ": ".join([*lead, printable(self.message, MAX_MESSAGE)])
-        if self.remedy:
-            line += f"; {printable(self.remedy, 300)}"
-        return line
+        remedy = f"; {printable(self.remedy, MAX_REMEDY)}" if self.remedy else ""
+        start = "".join(f"{fact}: " for fact in lead)
+        return start + printable(self.message, MAX_LINE - len(start) - len(remedy)) + remedy
+
+    def at(self, *, path: str | os.PathLike[str] | None = None, tensor: str | None = None) -> Self:
+        """The same error with a file and a tensor where it names none yet: who raised it deep inside
+        need not know them."""
+        return type(self)(
+            self.message,
+            path=path if self.path is None else self.path,
+            tensor=tensor if self.tensor is None else self.tensor,
+            offset=self.offset,
+            remedy=self.remedy,
+        )
 
 
 class FormatError(HubError):

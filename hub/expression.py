@@ -32,7 +32,7 @@ def evaluate(text: str | float, names: Mapping[str, Any]) -> Any:
         return _value(ast.parse(text, mode="eval").body, names)
     except ZeroDivisionError:
         raise ConfigError(f"{text}: division by zero") from None
-    except (TypeError, SyntaxError):
+    except (TypeError, SyntaxError, ValueError, OverflowError, RecursionError, MemoryError):
         raise ConfigError(f"cannot calculate {printable(text)!r} from the configuration") from None
 
 

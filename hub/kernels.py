@@ -35,7 +35,8 @@ def to_f32(array: np.ndarray[Any, Any]) -> F32Array:
         return array
     name = _NATIVE.get(array.dtype.name)
     if name is None:
-        return array.astype(np.float32)
+        with np.errstate(over="ignore"):  # a double beyond f32 is infinite, and `scan` finds it
+            return array.astype(np.float32)
     out = np.empty(array.shape, np.float32)
     hub_native.to_f32(name, array.reshape(-1).view(np.uint8), out.reshape(-1))
     return out
@@ -67,7 +68,7 @@ def scan(array: np.ndarray[Any, Any]) -> Scan:
     array = np.ascontiguousarray(array)
     name = _NATIVE.get(array.dtype.name)
     if name is None:
-        array, name = np.ascontiguousarray(array.astype(np.float32)), "f32"
+        array, name = to_f32(array), "f32"
     return Scan(*hub_native.scan(name, array.reshape(-1).view(np.uint8)))
 
 

@@ -38,10 +38,15 @@ def canonical(model: Model, configured: Configured) -> Sorted:
             f"the settings say {configured.layers} layers, the model has {len(model.tensors)} tensors in all",
             path=model.path,
         )
-    renamed, dropped = _undo(model, configured) if model.convention else (dict(model.tensors), [])
+    renamed, unnamed, dropped = _undo(model, configured) if model.convention else (dict(model.tensors), [], [])
     expected = configured.expected()
     kept: dict[str, Tensor] = {}
     unknown: list[str] = []
+    for name in unnamed:
+        if reason := configured.ignored(name):
+            dropped.append((name, reason))
+        else:
+            unknown.append(name)
     for name, tensor in renamed.items():
         if name in expected:
             _check_shape(model, tensor, expected[name][0])
@@ -104,21 +109,29 @@ def localise(tensors: Mapping[str, Tensor], convention: str, configured: Configu
     return out
 
 
-def _undo(model: Model, configured: Configured) -> tuple[dict[str, Tensor], list[tuple[str, str]]]:
+def _undo(
+    model: Model, configured: Configured
+) -> tuple[dict[str, Tensor], list[str], list[tuple[str, str]]]:
+    """Tensors under canonical names, names that the convention does not know, and (name, why) of those not needed.
+
+    A name that the convention does not know stays out even if it is a canonical one: its transforms would be missed,
+    and it could take another tensor's place.
+    """
     table = _table(configured, model.convention)
     out: dict[str, Tensor] = {}
+    unnamed: list[str] = []
     dropped: list[tuple[str, str]] = []
     for name, tensor in model.tensors.items():
         rule = table.get(name)
         if rule is None:
-            out[name] = tensor
+            unnamed.append(name)
         elif rule.source is None:
             dropped.append((name, f"made again from the settings ({rule.make})"))
         else:
             for step in reversed(_steps(rule, configured)):
                 tensor = step.backward(tensor)
             out[rule.source] = tensor.renamed(rule.source)
-    return out, dropped
+    return out, unnamed, dropped
 
 
 def _table(configured: Configured, convention: str) -> dict[str, Mapped]:

@@ -90,6 +90,7 @@ def scan(plan: Plan, registry: Registry, budget: Budget, progress: Progress) -> 
     """
     from hub.kernels import Scan
     from hub.kernels import scan as look
+    from hub.overflow import refuse_overflow
 
     found: dict[str, list[Any]] = {}
     progress.start("scan", sum(entry.tensor.nbytes for entry in plan.entries))
@@ -120,7 +121,7 @@ def scan(plan: Plan, registry: Registry, budget: Budget, progress: Progress) -> 
 
     run_all(units(), budget.threads, done)
     _refuse_nonfinite(plan, found)
-    _refuse_overflow(plan, found)
+    refuse_overflow(plan, {name: record[3] for name, record in found.items()}, registry, budget)
 
 
 def _refuse_nonfinite(plan: Plan, found: Mapping[str, list[Any]]) -> None:
@@ -147,17 +148,6 @@ def _weights(entry: Entry) -> int:
     import math
 
     return math.prod(entry.tensor.shape)
-
-
-def _refuse_overflow(plan: Plan, found: Mapping[str, list[Any]]) -> None:
-    for entry, _, _, largest in found.values():
-        if entry.layout == "f16" and largest >= 65520.0:
-            raise WeightError(
-                f"its largest weight, {largest:g}, is beyond f16 (65504)",
-                path=plan.source.path,
-                tensor=entry.name,
-                remedy="choose bf16 or f32, or give this tensor another layout with --tensor",
-            )
 
 
 def fill(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hub.architecture import Configured, find, listing
-from hub.errors import ArchitectureError, ConfigError, ExactnessError, HubError
+from hub.errors import ArchitectureError, ConfigError, ExactnessError, HubError, PluginError, UsageError, printable
 from hub.format import Assignment, Laid, PlannedFile, Request, Writer
 from hub.ir.model import Model
 from hub.ir.tensor import Packed, Tensor
@@ -105,6 +105,15 @@ def make(model: Model, to: str, variant: str, recipe: Recipe, registry: Registry
         UsageError: no such format, variant or layout.
         HubError: the model cannot be converted; says which file, tensor or setting is at fault.
     """
+    try:
+        return _make(model, to, variant, recipe, registry)
+    except (UsageError, PluginError):
+        raise
+    except HubError as error:
+        raise error.at(path=model.path) from None
+
+
+def _make(model: Model, to: str, variant: str, recipe: Recipe, registry: Registry) -> Plan:
     writer = registry.writer(to)
     request = Request(variant, recipe, source_stem(model.path))
     configured, notes = _configure(model, recipe)
@@ -126,9 +135,17 @@ def make(model: Model, to: str, variant: str, recipe: Recipe, registry: Registry
         files=files,
         metadata=metadata,
         dropped=dropped,
-        notes=list(dict.fromkeys([*model.notes, *notes, *more, *last])),
+        notes=list(dict.fromkeys([*model.notes, *notes, *more, *_unmatched(recipe, entries), *last])),
         settings=recipe.settings,
     )
+
+
+def _unmatched(recipe: Recipe, entries: Sequence[Entry]) -> list[str]:
+    return [
+        f"rule {printable(rule.match, 80)}={rule.layout} matches no tensor of the output"
+        for rule in recipe.rules
+        if not any(rule.matches(entry.name) for entry in entries)
+    ]
 
 
 def source_stem(path: str) -> str:
@@ -173,7 +190,9 @@ def _tensors(
 
 
 def _entry(assignment: Assignment, registry: Registry) -> Entry:
-    tensor, target = assignment.tensor, registry.layout(assignment.layout)
+    tensor = assignment.tensor
+    _layout_of(tensor, registry)  # first of all, so that a type hub cannot read is told as the source's fault
+    target = registry.layout(assignment.layout)
     reason = target.fits(tensor.shape)
     if reason:
         raise ConfigError(f"cannot be laid out as {target.name}: {reason}", tensor=tensor.name)
@@ -224,7 +243,13 @@ def _layout_of(tensor: Tensor, registry: Registry) -> Layout:
         except HubError as error:
             message = f"layout {tensor.layout} cannot be decoded: {error.message}"
             raise ConfigError(message, tensor=tensor.name) from None
-    raise ConfigError(f"weights of type {tensor.layout}, which hub does not convert", tensor=tensor.name)
+    span = next(iter(tensor.parts.values())).span
+    raise ConfigError(
+        f"weights of type {tensor.layout}, which hub does not convert",
+        path=span.source.path if span else None,
+        tensor=tensor.name,
+        offset=span.offset if span else None,
+    )
 
 
 def _check_names(entries: Sequence[Entry]) -> None:
@@ -244,8 +269,6 @@ def _laid(entry: Entry, registry: Registry) -> Laid:
 
 def _check_files(entries: Sequence[Entry], files: Sequence[PlannedFile], registry: Registry) -> None:
     """A writer that forgets or overlaps a part is a broken plugin; find it before writing."""
-    from hub.errors import PluginError
-
     placed = {key: (file, offset) for file in files for key, offset in file.placed.items()}
     for entry in entries:
         for part, spec in registry.layout(entry.layout).parts(entry.tensor.shape).items():

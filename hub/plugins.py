@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from hub.errors import MissingDependency, PluginError, UsageError, printable
 from hub.format import API_VERSION, Format, LayoutEntry, QuantizerEntry, Reader, Writer
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 GROUP = "hub"
 """The entry-point group."""
+OWN = "weighthub"
+"""The distribution of the built-in plugins; they come first, so that no other can take their names."""
 DISABLE = "HUB_DISABLE_PLUGINS"
 """Environment variable: comma-separated entry-point names that are not loaded."""
 
@@ -88,15 +90,16 @@ class Registry:
     def _add(self, name: str, distribution: str, version: str, load: Any) -> None:
         record = Loaded(name, distribution, version)
         self.plugins.append(record)
+        module = None
         try:
             module = load()
             self._manager.register(module, name)
             self._manager.check_pending()
             self._collect(record, module)
-        except Exception as error:  # any fault of a stranger's code is that plugin's, not hub's
+        except (Exception, SystemExit) as error:  # any fault of a stranger's code is that plugin's, not hub's
             record.error = printable(f"{type(error).__name__}: {error}", 300)
-            if self._manager.has_plugin(name):
-                self._manager.unregister(name=name)
+            if module is not None and self._manager.is_registered(module):
+                self._manager.unregister(module)
 
     def _collect(self, record: Loaded, module: Any) -> None:
         def of(hook: str) -> Iterable[Any]:
@@ -110,13 +113,20 @@ class Registry:
                 raise PluginError(
                     f"format {item.name} was written for API {item.api[0]}, this is {API_VERSION[0]}"
                 )
-        _claim(self.formats, formats, "format")
-        _claim(self._layouts, layouts, "layout")
-        _claim(self._quantizers, quantizers, "quantizer")
+        architectures = list(of("hub_architectures"))
+        _check_free(self.formats, formats, "format")
+        _check_free(self._layouts, layouts, "layout")
+        _check_free(self._quantizers, quantizers, "quantizer")
+        for reference in architectures:
+            _check_architecture(reference)
+        # Nothing is taken before everything was checked: half a plugin is worse than none.
+        self.formats.update({item.name: item for item in formats})
+        self._layouts.update({item.name: item for item in layouts})
+        self._quantizers.update({item.name: item for item in quantizers})
         record.formats = [item.name for item in formats]
         record.layouts = [item.name for item in layouts]
         record.quantizers = [item.name for item in quantizers]
-        record.architectures = list(of("hub_architectures"))
+        record.architectures = architectures
         self.architecture_files += record.architectures
 
     def format(self, name: str) -> Format:
@@ -208,25 +218,51 @@ def family(layout: str) -> str:
     return layout.partition("/")[0]
 
 
-def _claim(table: dict[str, Entry], items: list[Entry], kind: str) -> None:
-    for item in items:
-        if item.name in table:
-            raise PluginError(f"{kind} {item.name} is registered already by another plugin")
-    table.update({item.name: item for item in items})
+def _check_free(table: Mapping[str, Entry], items: Sequence[Entry], kind: str) -> None:
+    names = [item.name for item in items]
+    for name in names:
+        if name in table:
+            raise PluginError(f"{kind} {name} is registered already by another plugin")
+        if names.count(name) > 1:
+            raise PluginError(f"{kind} {name} is registered twice")
+
+
+def _check_architecture(reference: str) -> None:
+    """A file that cannot be read would stop every conversion, not only those of its family."""
+    from importlib import resources
+
+    from hub.architecture import build, parse
+
+    package, _, name = reference.partition(":")
+    try:
+        text = (resources.files(package) / name).read_text("utf-8")
+    except (ImportError, OSError, TypeError, ValueError) as error:
+        raise PluginError(f"architecture file {reference}: {error}") from None
+    data = parse(text, name=reference)
+    # One that adds formats to a known family has nothing else.
+    build({"family": "?", "summary": "", "match": {"architectures": ()}, "config": {}, "tensors": {}, **data})
 
 
 def _entry_points() -> Iterable[tuple[str, str, str, Any]]:
     from importlib import metadata
 
     disabled = {name.strip() for name in os.environ.get(DISABLE, "").split(",")}
-    seen: set[str] = set()
-    for point in sorted(metadata.entry_points(group=GROUP), key=lambda p: p.name):
-        # An editable install beside a wheel can list one plugin twice.
-        if point.name in disabled or point.name in seen:
+    found = [(p.dist.name if p.dist else "?", p) for p in metadata.entry_points(group=GROUP)]
+    seen: dict[str, tuple[str, str]] = {}
+    for dist, point in sorted(found, key=lambda item: (item[0] != OWN, item[1].name, item[0])):
+        if point.name in disabled:
             continue
-        seen.add(point.name)
-        dist = point.dist
-        yield point.name, dist.name if dist else "?", dist.version if dist else "?", point.load
+        version = point.dist.version if point.dist else "?"
+        first = seen.get(point.name)
+        if first is None:
+            seen[point.name] = dist, point.value
+            yield point.name, dist, version, point.load
+        elif first != (dist, point.value):  # an editable install beside a wheel can list one plugin twice
+            yield point.name, dist, version, partial(_shadowed, point.name, first[0])
+
+
+def _shadowed(name: str, dist: str) -> NoReturn:
+    raise PluginError(f"plugin {name} is registered already by {dist}")
 
 
 _registry: Registry | None = None

@@ -3,7 +3,7 @@
     # q8-head.toml
     pure = true                 # no mixture: every tensor as the variant says
     [[tensors]]
-    match = '^output\\.weight$'   # regular expression, searched in the target's and the canonical name
+    match = '^output\\.weight$'   # regular expression, searched in the target's name
     layout = "q8_0"             # a layout by its name, or by the word the format has for it
     [set]
     "general.name" = "My model" # metadata, as --set
@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,7 +52,7 @@ class Recipe:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def layout_for(self, *names: str) -> str | None:
-        """The layout that a rule gives to a tensor of these names (target's, canonical), or None."""
+        """The layout that a rule gives to a tensor of one of these names, or None."""
         return next((rule.layout for rule in self.rules if rule.matches(*names)), None)
 
     def joined(self, rules: Sequence[Rule], settings: Mapping[str, Any]) -> Recipe:
@@ -75,9 +76,11 @@ def _rule(pattern: str, layout: str) -> Rule:
     if len(pattern) > MAX_PATTERN:
         raise UsageError(f"a regular expression of {len(pattern)} characters, at most {MAX_PATTERN} are allowed")
     try:
-        re.compile(pattern)
-    except re.error as error:
-        raise UsageError(f"{printable(pattern)!r} is not a regular expression: {error}") from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what a later Python may read otherwise; it would be a second line
+            re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise UsageError(f"{printable(pattern)!r} is not a regular expression: {printable(error)}") from None
     return Rule(pattern, layout)
 
 
@@ -114,7 +117,8 @@ def load(name: str) -> Recipe:
         return from_data(strict_json.load_object(data, path=name), name=name, path=name)
     try:
         return from_data(tomllib.loads(data.decode("utf-8")), name=name, path=name)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
+        # ValueError: of TOML, of UTF-8, and of a number with thousands of digits.
         raise FormatError(f"not TOML: {error}", path=name) from None
 
 

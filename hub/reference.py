@@ -24,9 +24,9 @@ def decode(body: Dense | Quantized) -> F32Array:
 
     Overflow gives infinity and NaN stays NaN, as the formula has it; neither is an error here.
     """
-    if isinstance(body, Dense):
-        return np.asarray(_whole(body.part), dtype=np.float32)
     with np.errstate(all="ignore"):
+        if isinstance(body, Dense):
+            return np.asarray(_whole(body.part), dtype=np.float32)
         return _quantized(body)
 
 
@@ -65,7 +65,8 @@ def _spread(value: Value, groups: Groups, shape: Shape) -> F32Array:
         return np.asarray(per_group.reshape(rows, groups.groups)[:, _whole(groups.g_idx)])
     for axis, (block, length) in enumerate(zip(groups.shape, (rows, columns), strict=True)):
         if per_group.ndim < 2:
-            per_group = per_group.reshape(-1, 1) if block == 0 or axis else per_group.reshape(rows, -1)
+            # One number for all rows, or for each column group of all rows; otherwise a list per row.
+            per_group = per_group.reshape(1 if block == 0 else rows, -1)
         repeats = length if block == 0 else block
         if repeats > 1:
             per_group = np.repeat(per_group, repeats, axis=axis)

@@ -143,8 +143,8 @@ def make(
 def _error(result: TensorResult) -> dict[str, Any]:
     sqnr = result.sqnr_db
     return {
-        "max_abs": result.max_abs,
-        "rmse": result.rmse,
+        "max_abs": result.max_abs if math.isfinite(result.max_abs) else None,
+        "rmse": result.rmse if math.isfinite(result.rmse) else None,
         "sqnr_db": round(sqnr, 3) if math.isfinite(sqnr) else None,
         "equal": result.unequal == 0 and result.fault is None,
         "limit_db": None if result.limit_db is None else round(result.limit_db, 3),

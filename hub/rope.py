@@ -21,6 +21,8 @@ _NUMBERS = {
     "beta_fast": ("beta_fast",),
     "beta_slow": ("beta_slow",),
 }
+_DIVISORS = ("rope_theta", "factor", "original_max_position_embeddings")
+"""What rotary frequencies are divided by; zero is no value for these."""
 _LLAMA3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
 """What Llama 3.1 uses, for settings that a llama3 rope leaves out."""
 
@@ -84,4 +86,6 @@ def rope_settings(
 def _number(name: str, value: Any, path: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1e12:
         raise ConfigError(f"rope setting {name} is {printable(repr(value), 60)}, allowed is a number from 0", path=path)
+    if not value and name in _DIVISORS:
+        raise ConfigError(f"rope setting {name} is 0, frequencies are divided by it", path=path)
     return value

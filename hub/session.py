@@ -69,6 +69,17 @@ def threads_or_default(threads: int | None) -> int:
     return threads
 
 
+def _resources(threads: int | None, max_memory: int) -> Budget:
+    """Threads, memory and kernels, with complaints about any of them before work starts."""
+    from hub.kernels import isa
+    from hub.tiles import Budget
+
+    isa()
+    budget = Budget(max_memory, threads_or_default(threads))
+    budget.tile_bytes  # noqa: B018  a property that raises when the memory is too little
+    return budget
+
+
 def plan(
     source: Model,
     *,
@@ -140,11 +151,9 @@ def convert(
     from hub import pipeline, planner, report, verifier
     from hub.io.atomic import AtomicOutput, check_room
     from hub.memory import Watch
-    from hub.tiles import Budget
 
     plugins, watch, progress = registry(), report.Stopwatch(), progress or pipeline.Silent()
-    budget = Budget(max_memory, threads_or_default(threads))
-    budget.tile_bytes  # noqa: B018  raises now rather than after planning
+    budget = _resources(threads, max_memory)
     with Watch(), open(source, format=from_) as model:
         with watch.stage("plan"):
             made = plan(model, to=to, recipe=recipe, rules=rules, settings=settings)
@@ -165,8 +174,11 @@ def convert(
             if verify == "weights":
                 with watch.stage("verify"):
                     results = _verify(made, output, budget, progress)
+                    model.check_unchanged()  # else a source that changed would look like a faulty output
             rejected = any(result.fault for result in results)
-            path = output.reject() if rejected else output.commit()
+            landed = output.reject() if rejected else output.commit()
+        # As the user spelled it, not as it resolves.
+        path = final.with_name(landed.name)
         out = report.make(made, path, results, budget, watch, plugins, verify, hashes=report_to is not None)
         if report_to is not None:
             report.write(report_to, out)
@@ -197,17 +209,30 @@ def _check_target(
     from hub.io.atomic import check_free
 
     check_free(final, folder=made.writer.folder, force=force)
-    real = os.path.realpath(final)
-    for source in made.source.sources:
-        if os.path.realpath(source.path) == real or _same_file(source.path, real):
-            raise OutputError("it is the source itself", path=final, remedy="give another name")
-    if made.writer.folder and os.path.realpath(made.source.path) == real:
-        raise OutputError("it is the source itself", path=final, remedy="give another name")
-    if report_to is not None and not os.path.isdir(os.path.dirname(os.path.abspath(report_to))):
-        raise OutputError("the folder of the report does not exist", path=os.path.dirname(report_to))
+    kept = _files(made.source)
+    if any(_same_file(final, path) for path in kept):
+        raise OutputError("it is the source itself, or a file of it", path=final, remedy="give another name")
+    if report_to is None:
+        return
+    check_free(report_to, folder=False, force=True)
+    if any(_same_file(report_to, path) for path in (*kept, os.fspath(final))):
+        raise OutputError(
+            "the report would replace the output or a file of the source", path=report_to, remedy="give another name"
+        )
 
 
-def _same_file(a: str, b: str) -> bool:
+def _files(model: Model) -> list[str]:
+    """What a conversion must not replace: the model, and every file that says something about it."""
+    names = list(model.companions)
+    if os.path.isdir(model.path):
+        names += [name for name in os.listdir(model.path) if name.endswith(".json")]
+    return [model.path, *(source.path for source in model.sources), *(os.path.join(model.path, n) for n in names)]
+
+
+def _same_file(a: str | os.PathLike[str], b: str | os.PathLike[str]) -> bool:
+    """Whether two names lead to one file, by a link of either kind or by being the same name of nothing yet."""
+    if os.path.realpath(a) == os.path.realpath(b):
+        return True
     try:
         return os.path.samefile(a, b)
     except OSError:
@@ -240,10 +265,9 @@ def check(
     """
     from hub import checking
     from hub.pipeline import Silent
-    from hub.tiles import Budget
 
     started = time.monotonic()
-    budget = Budget(max_memory, threads_or_default(threads))
+    budget = _resources(threads, max_memory)
     with open(path, format=format) as model:
         out = checking.check(model, registry(), budget, progress or Silent())
     out["seconds"] = round(time.monotonic() - started, 3)

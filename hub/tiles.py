@@ -13,7 +13,7 @@ from hub.ir.tensor import Tensor
 RESERVED = 160 << 20
 """Private memory that the process itself takes: interpreter, NumPy, a vocabulary, threads' stacks."""
 LARGEST_TILE = 8 << 20
-"""Bytes of f32 that a tile never exceeds; larger ones win nothing and leave the caches."""
+"""Bytes of f32 that a tile exceeds only where one row does; larger ones win nothing and leave the caches."""
 COPIES = 6
 """Arrays of a tile's f32 size that a thread may hold at once: source bytes, f32, codes, decoded."""
 
@@ -32,13 +32,18 @@ class Budget:
     @property
     def tile_bytes(self) -> int:
         """Bytes of f32 per tile."""
+        return min(self.most_bytes, LARGEST_TILE)
+
+    @property
+    def most_bytes(self) -> int:
+        """Bytes of f32 that a tile could have, were a single row so long."""
         share = (self.max_memory - RESERVED) // (self.threads * COPIES)
         if share < 1 << 16:
             least = RESERVED + self.threads * COPIES * (1 << 16)
             raise UsageError(
                 f"--max-memory {self.max_memory} is too little for {self.threads} threads, they need {least}"
             )
-        return min(share, LARGEST_TILE)
+        return share
 
 
 def multiple(*parts: Mapping[str, PartSpec]) -> int:
@@ -47,18 +52,22 @@ def multiple(*parts: Mapping[str, PartSpec]) -> int:
 
 
 def tiles(tensor: Tensor, step: int, budget: Budget) -> Iterator[tuple[int, int]]:
-    """Row ranges that cover `tensor`, each a multiple of `step` rows but for the last.
+    """Row ranges that cover `tensor`, each a multiple of `step` rows but for the last; none where it has no weights.
 
     Raises:
         UsageError: one step of rows alone is beyond the memory allowed.
     """
-    rows, length = row_count(tensor.shape), max(1, row_length(tensor.shape))
-    allowed = budget.tile_bytes // (4 * length) // step * step
-    if allowed < 1:
-        need = 4 * length * step * budget.threads * COPIES + RESERVED
+    rows, length = row_count(tensor.shape), row_length(tensor.shape)
+    if not rows or not length:
+        # A shape such as (2^50, 0) has rows without end and nothing in them.
+        return
+    least = 4 * length * step
+    allowed = max(budget.tile_bytes, least) // (4 * length) // step * step
+    if least > budget.most_bytes:
+        need = least * budget.threads * COPIES + RESERVED
         raise UsageError(
-            f"tensor {tensor.name}: {step} of its rows need {4 * length * step} bytes, the memory allowed "
-            f"leaves {budget.tile_bytes}; give --max-memory {need} or fewer --threads"
+            f"tensor {tensor.name}: {step} of its rows need {least} bytes, the memory allowed "
+            f"leaves {budget.most_bytes}; give --max-memory {need} or fewer --threads"
         )
     for start in range(0, rows, allowed):
         yield start, min(rows, start + allowed)

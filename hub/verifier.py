@@ -59,7 +59,15 @@ class TensorResult:
     def sqnr_db(self) -> float:
         if self.sum_sq == 0:
             return math.inf
-        return 10 * math.log10(self.sum_sq_source / self.sum_sq) if self.sum_sq_source else -math.inf
+        ratio = self.sum_sq_source / self.sum_sq  # 0 when what was written is infinite, NaN when it is NaN
+        return 10 * math.log10(ratio) if ratio else -math.inf
+
+    def add(self, max_abs: float, sum_sq: float, sum_sq_source: float, unequal: int) -> None:
+        """Count in what a comparison of some rows found."""
+        self.max_abs = max(self.max_abs, max_abs)
+        self.sum_sq += sum_sq
+        self.sum_sq_source += sum_sq_source
+        self.unequal += unequal
 
     def judge(self) -> None:
         """Set `fault` from the figures."""
@@ -119,11 +127,7 @@ def verify(
 
     def done(item: tuple[str, int, tuple[float, float, float, int]]) -> None:
         name, amount, difference = item
-        result = results[name]
-        result.max_abs = max(result.max_abs, difference[0])
-        result.sum_sq += difference[1]
-        result.sum_sq_source += difference[2]
-        result.unequal += difference[3]
+        results[name].add(*difference)
         progress.advance(amount)
 
     run_all(units(), budget.threads, done)

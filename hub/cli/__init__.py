@@ -11,24 +11,30 @@ from types import FrameType
 import click
 
 from hub.cli.commands import cli
-from hub.errors import HubError, printable
+from hub.errors import MAX_LINE, HubError, printable
 
 
-class Terminated(BaseException):
-    """SIGTERM arrived; unwinds like a keyboard interrupt, so that nothing half-written stays."""
+class Stopped(BaseException):
+    """SIGINT or SIGTERM arrived; unwinds everything, so that nothing half-written stays.
+
+    Not KeyboardInterrupt, for which click prints a line of its own.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    # A second signal must not interrupt the cleaning up that the first one started.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    raise Terminated
+def _ignore(number: int, frame: FrameType | None) -> None:
+    pass
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    raise KeyboardInterrupt
+def _stop(number: int, frame: FrameType | None) -> None:
+    # A second signal must not interrupt the cleaning up that the first one started. It gets a handler that does
+    # nothing: of a signal that came already and is then set to be ignored, Python prints a traceback.
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, _ignore)
+    raise Stopped(number)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,8 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0 done; 1 input, conversion or I/O failed; 2 usage; 3 verification failed; 130, 143 interrupted.
     """
-    signal.signal(signal.SIGTERM, _terminate)
-    signal.signal(signal.SIGINT, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop)
     try:
         result = cli.main(args=arguments, prog_name="hub", standalone_mode=False)
         return int(result or 0)
@@ -49,10 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except click.ClickException as error:
         return _fail(error.format_message(), 2)
+    except Stopped as error:
+        word = "terminated" if error.number == signal.SIGTERM else "interrupted"
+        return _fail(f"{word}, nothing was left behind", 128 + error.number)
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted, nothing was left behind", 130)
-    except Terminated:
-        return _fail("terminated, nothing was left behind", 143)
     except BrokenPipeError:
         # The reader of our output went away, as `head` does.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -73,5 +80,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str, status: int) -> int:
-    click.echo(f"hub: error: {' '.join(message.split())}", err=True)
+    click.echo(f"hub: error: {printable(' '.join(message.split()), MAX_LINE)}", err=True)
     return status

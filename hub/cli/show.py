@@ -144,11 +144,12 @@ def _errors(report: Mapping[str, Any]) -> None:
     lossy = [t for t in measured if not t["error"]["equal"]]
     line = f"verified: {len(equal)} of {len(measured)} tensors bit-equal to the source"
     if lossy:
-        worst = min(lossy, key=lambda t: t["error"]["sqnr_db"])
-        line += (
-            f", {len(lossy)} quantized or rounded; lowest SQNR {worst['error']['sqnr_db']:.1f} dB "
-            f"({worst['name']}, {_word(worst['to'])})"
-        )
+        line += f", {len(lossy)} quantized or rounded"
+        # Without a ratio: only zeros changed, and only their sign.
+        noisy = [t for t in lossy if t["error"]["sqnr_db"] is not None]
+        if noisy:
+            worst = min(noisy, key=lambda t: t["error"]["sqnr_db"])
+            line += f"; lowest SQNR {worst['error']['sqnr_db']:.1f} dB ({worst['name']}, {_word(worst['to'])})"
     click.echo(line)
 
 
@@ -229,7 +230,8 @@ def checked(found: Mapping[str, Any]) -> None:
         click.echo(f"note: {printable(note, 400)}")
     for fault in found["faults"]:
         click.echo(f"fault: {printable(fault, 600)}")
-    click.echo(f"{len(found['faults'])} faults" if found["faults"] else "no faults")
+    count = len(found["faults"])
+    click.echo(f"{count} fault{'s' if count > 1 else ''}" if count else "no faults")
 
 
 def formats(found: Iterable[Format]) -> None:

@@ -11,6 +11,7 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 from pathlib import Path
 
 from hub.errors import OutputError
@@ -24,6 +25,10 @@ def _refuse(error: OSError, path: Path) -> OutputError:
     return OutputError(error.strerror or str(error), path=path)
 
 
+def _appeared(path: Path) -> OutputError:
+    return OutputError("another file appeared at the output's name meanwhile", path=path)
+
+
 def fsync_folder(path: Path) -> None:
     """Make a rename in `path` last through a power cut."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -31,6 +36,11 @@ def fsync_folder(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def _hidden(final: Path, suffix: str) -> Path:
+    """A name beside `final` that nothing else has. Names may have 255 bytes, and a character up to four."""
+    return final.with_name(f".{final.name[:40]}.{os.getpid()}.{secrets.token_hex(4)}.{suffix}")
 
 
 class OutputFile:
@@ -48,11 +58,18 @@ class OutputFile:
             if size:
                 os.posix_fallocate(self._fd, 0, size)
         except OSError as error:
-            if error.errno in (errno.EOPNOTSUPP, errno.EINVAL):
-                os.ftruncate(self._fd, size)
-            else:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
                 self.close()
                 raise _refuse(error, path) from None
+            self._extend()
+
+    def _extend(self) -> None:
+        """The size without the space, where a file system cannot preallocate."""
+        try:
+            os.ftruncate(self._fd, self.size)
+        except OSError as error:
+            self.close()
+            raise _refuse(error, self.path) from None
 
     def write(self, data: memoryview | bytes, offset: int) -> None:
         """Write all of `data` at `offset`.
@@ -108,8 +125,7 @@ class AtomicOutput:
         self.folder = folder
         self.force = force
         check_free(self.final, folder=folder, force=force)
-        mark = f"{os.getpid()}.{secrets.token_hex(4)}"
-        self._temp = self.final.parent / f".{self.final.name[:200]}.{mark}.partial"
+        self._temp = _hidden(self.final, "partial")
         self._files: list[OutputFile] = []
         self._done = False
         if folder:
@@ -158,16 +174,15 @@ class AtomicOutput:
                 # link() fails where rename() would silently replace a file that appeared meanwhile.
                 try:
                     os.link(self._temp, target)
+                except FileExistsError:
+                    raise _appeared(target) from None
+                except OSError:
+                    self._claim_and_rename(target)
+                else:
                     os.unlink(self._temp)
-                except OSError as error:
-                    if error.errno == errno.EEXIST:
-                        raise OutputError(
-                            "another file appeared at the output's name meanwhile", path=target
-                        ) from None
-                    os.rename(self._temp, target)
             else:
                 if force and os.path.lexists(target) and (self.folder or target.is_dir()):
-                    old = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.old")
+                    old = _hidden(target, "old")
                     os.rename(target, old)
                 os.rename(self._temp, target)
             self._done = True
@@ -179,6 +194,19 @@ class AtomicOutput:
         if old is not None:
             shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
         return target
+
+    def _claim_and_rename(self, target: Path) -> None:
+        """For file systems without hard links: an empty file, which nothing reads as a model, takes the name until the
+        rename replaces it."""
+        try:
+            os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC))
+        except FileExistsError:
+            raise _appeared(target) from None
+        try:
+            os.rename(self._temp, target)
+        except OSError:
+            os.unlink(target)
+            raise
 
     def discard(self) -> None:
         """Remove what was written, unless it was committed or kept."""
@@ -205,12 +233,25 @@ def check_free(final: str | os.PathLike[str], *, folder: bool, force: bool) -> N
     path = Path(final)
     if not path.parent.is_dir():
         raise OutputError("the folder of the output does not exist", path=path.parent, remedy="create it first")
-    if os.path.lexists(path):
-        if not force:
-            raise OutputError("it exists already", path=path, remedy="give another name, or --force to replace it")
-        if path.is_dir() != folder:
-            kind = "folder" if path.is_dir() else "file"
-            raise OutputError(f"it exists and is a {kind}, the output is not", path=path)
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _refuse(error, path) from None
+    if not force:
+        raise OutputError("it exists already", path=path, remedy="give another name, or --force to replace it")
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return  # a link to nothing: its target is what will be written
+    except OSError as error:
+        raise _refuse(error, path) from None
+    if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+        raise OutputError("it exists and is neither a file nor a folder", path=path, remedy="give another name")
+    if stat.S_ISDIR(mode) != folder:
+        kind = "folder" if stat.S_ISDIR(mode) else "file"
+        raise OutputError(f"it exists and is a {kind}, the output is not", path=path)
 
 
 def check_room(final: str | os.PathLike[str], need: int) -> None:

@@ -20,16 +20,15 @@ def checked_product(factors: tuple[int, ...] | list[int], limit: int) -> int | N
     """The product of non-negative `factors`, or None when it exceeds `limit`.
 
     Python's integers do not wrap, but a product of hostile numbers can be a number of a million
-    digits; stopping at the first excess keeps every step small.
+    digits; stopping at the first excess keeps every step small. A zero does not excuse the others:
+    readers that multiply in another order than its place would overflow before they come to it.
     """
-    if any(factor == 0 for factor in factors):
-        return 0
     product = 1
     for factor in factors:
-        product *= factor
+        product *= factor or 1
         if product > limit:
             return None
-    return product
+    return 0 if 0 in factors else product
 
 
 def padded(size: int, alignment: int) -> int:
@@ -124,6 +123,13 @@ class Cursor:
 
     def string(self, what: str, *, limit: int) -> bytes:
         """A string with its length as u64 before it."""
+        return self.take(self._length(what, limit), what)
+
+    def skip_string(self, what: str, *, limit: int) -> None:
+        """Move on behind a string that `string` would give."""
+        self.skip(self._length(what, limit), what)
+
+    def _length(self, what: str, limit: int) -> int:
         at = self.offset
         size = self.integer("Q", f"the length of {what}")
         if size > limit or size > self.left:
@@ -131,4 +137,4 @@ class Cursor:
                 f"impossible length: {what} of {size} bytes, at most {min(limit, self.left)} can follow",
                 offset=at,
             )
-        return self.take(size, what)
+        return size

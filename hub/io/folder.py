@@ -15,6 +15,7 @@ from typing import Any
 from hub.errors import FormatError, HubError, printable
 from hub.io import strict_json
 from hub.io.source import FileSource, os_error
+from hub.io.strangers import refuse_strangers
 
 MAX_TEXT = 64 << 20
 """Longest text file read whole (a chat template, a README)."""
@@ -137,4 +138,6 @@ class Folder:
         Raises:
             FormatError: as `hub.io.strict_json.load_object`.
         """
-        return strict_json.load_object(self.bytes(name), path=self.root / name)
+        data = self.bytes(name)
+        refuse_strangers(self.root / name, data[:64])
+        return strict_json.load_object(data, path=self.root / name)

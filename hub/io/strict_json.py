@@ -21,7 +21,10 @@ MAX_BYTES = 256 << 20
 MAX_INT_DIGITS = 20
 """Longest integer: every 64-bit one fits. Python's int() is quadratic in the digits."""
 
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# Possessive, and an open string runs to the end: a text of a million quotes is passed over once, not a million times.
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class _Refused(ValueError):
@@ -39,9 +42,13 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return out
 
 
-def _integer(text: str) -> int:
-    if len(text) > MAX_INT_DIGITS:
-        raise _Refused(f"an integer of {len(text)} digits, at most {MAX_INT_DIGITS} are allowed")
+def _integer(text: str) -> int | float:
+    digits = len(text.removeprefix("-"))
+    if digits > MAX_INT_DIGITS:
+        raise _Refused(f"an integer of {digits} digits, at most {MAX_INT_DIGITS} are allowed")
+    if text == "-0":
+        # Strict readers take it for a float, so it is no count and no offset.
+        return -0.0
     return int(text)
 
 
@@ -56,13 +63,23 @@ def _constant(text: str) -> NoReturn:
     raise _Refused(f"{text} is not JSON")
 
 
-def _depth(data: bytes) -> int:
+def _too_deep(data: bytes) -> bool:
     # Strings are cut out first: brackets inside them nest nothing.
-    depth = deepest = 0
-    for byte in re.findall(rb"[\[\]{}]", _STRING.sub(b"", data)):
+    depth = 0
+    for byte in _STRING.sub(b"", data).translate(None, _NOT_BRACKETS):
         depth += 1 if byte in b"[{" else -1
-        deepest = max(deepest, depth)
-    return deepest
+        if depth > MAX_DEPTH:
+            return True
+    return False
+
+
+def _whole_pairs(value: Any) -> bool:
+    # Half of a surrogate pair can be spelled in JSON and in no UTF-8, so it cannot be written again.
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def loads(
@@ -72,7 +89,8 @@ def loads(
 
     Raises:
         FormatError: not UTF-8, a byte order mark, NaN or Infinity, a member twice in an object,
-            nesting beyond `MAX_DEPTH`, an integer beyond `MAX_INT_DIGITS`, or not JSON at all.
+            nesting beyond `MAX_DEPTH`, an integer beyond `MAX_INT_DIGITS`, half of a surrogate pair, or not JSON
+            at all.
     """
 
     def refuse(message: str, at: int = 0) -> FormatError:
@@ -87,7 +105,7 @@ def loads(
     except UnicodeDecodeError as error:
         raise refuse("not UTF-8", error.start) from None
     # Scanning costs a tenth of parsing, and only text with many brackets can nest deeply.
-    if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _depth(data) > MAX_DEPTH:
+    if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _too_deep(data):
         raise refuse(f"nested deeper than {MAX_DEPTH}")
     try:
         value = json.loads(
@@ -103,6 +121,8 @@ def loads(
         raise refuse(error.msg, len(text[: error.pos].encode("utf-8", "replace"))) from None
     except RecursionError:
         raise refuse("nested too deeply") from None
+    if _HALF.search(data) and not _whole_pairs(value):
+        raise refuse("a string holds half of a surrogate pair")
     return value
 
 

@@ -15,7 +15,7 @@ def hub_formats() -> list[Format]:
     return [
         Format(
             name="gguf",
-            summary="GGUF v3, what llama.cpp and its relatives run (reads v2 and v3, split files too)",
+            summary="GGUF v3, what llama.cpp and its relatives run; v2 and split files are read too",
             detect="hub_gguf.detect:detect",
             reader="hub_gguf.reader:GgufReader",
             writer="hub_gguf.writer:GgufWriter",

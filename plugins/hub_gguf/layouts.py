@@ -7,6 +7,7 @@ Bit positions are those of ggml-common.h (see PROVENANCE.md). `unpack` gives eve
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -22,6 +23,8 @@ from hub.api import (
     Blocks,
     Const,
     Dense,
+    DType,
+    Holding,
     HubError,
     Layout,
     PartSpec,
@@ -64,6 +67,16 @@ class GgmlLayout(Layout):
 
     def scheme(self, shape: Shape) -> Scheme:
         return _SCHEMES[self.kind.name]
+
+    def can_hold(self, scheme: Scheme | DType, values: Quantized | None = None) -> Holding:
+        holding, mine = super().can_hold(scheme, values), _SCHEMES[self.kind.name]
+        if holding.fidelity == "lossy" or isinstance(scheme, DType):
+            return holding
+        if self.kind.name not in _PACK:
+            return Holding("lossy", f"only a quantizer makes {self.kind.name}")
+        if self.kind.block == 256 and replace(scheme, values=mine.values) != mine:
+            return Holding("lossy", "its scales are shared otherwise")
+        return holding
 
     def unpack(self, arrays: Arrays, shape: Shape) -> Quantized:
         blocks = np.ascontiguousarray(arrays["blocks"]).reshape(-1, self.kind.bytes)
@@ -257,10 +270,36 @@ def _pack_legacy(body: Quantized, bits: int, has_min: bool) -> Bytes:
     return np.concatenate([*head, (codes[:, :16] & 15) | ((codes[:, 16:] & 15) << 4)], axis=1)
 
 
+def _super_block(value: Any, rows: int) -> tuple[Bytes, Codes]:
+    """Eight small integers and the f16 of each super-block."""
+    assert isinstance(value, Quantized) and isinstance(value.scale, Dense)
+    codes = value.codes.load(0, rows).astype(np.uint8).reshape(-1, 8)
+    return codes, value.scale.part.load(0, rows).astype("<f2").reshape(-1, 1)
+
+
+def _pack_q45_k(body: Quantized, bits: int) -> Bytes:
+    rows = body.shape[0]
+    codes = body.codes.load(0, rows).astype(np.uint8).reshape(-1, 4, 2, 32)
+    (scales, d), (mins, dmin) = _super_block(body.scale, rows), _super_block(body.offset, rows)
+    packed = [
+        (scales[:, :4] & 63) | (scales[:, 4:] >> 4 << 6),
+        (mins[:, :4] & 63) | (mins[:, 4:] >> 4 << 6),
+        (scales[:, 4:] & 15) | ((mins[:, 4:] & 15) << 4),
+    ]
+    if bits == 5:
+        bits_of = (codes.reshape(-1, 8, 32) >> 4) << np.arange(8, dtype=np.uint8).reshape(1, 8, 1)
+        packed.append(np.bitwise_or.reduce(bits_of, axis=1))
+    low = codes & 15
+    head = [d.view(np.uint8), (-dmin).view(np.uint8)]
+    return np.concatenate([*head, *packed, (low[:, :, 0] | (low[:, :, 1] << 4)).reshape(-1, 128)], axis=1)
+
+
 _PACK: Mapping[str, Callable[[Quantized], Bytes]] = {
     "Q4_0": lambda body: _pack_legacy(body, 4, False),
     "Q4_1": lambda body: _pack_legacy(body, 4, True),
     "Q5_0": lambda body: _pack_legacy(body, 5, False),
     "Q5_1": lambda body: _pack_legacy(body, 5, True),
     "Q8_0": lambda body: _pack_legacy(body, 8, False),
+    "Q4_K": lambda body: _pack_q45_k(body, 4),
+    "Q5_K": lambda body: _pack_q45_k(body, 5),
 }

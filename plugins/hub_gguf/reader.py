@@ -30,16 +30,18 @@ from hub.api import (
     checked_product,
     padded,
     printable,
+    refuse_strangers,
     row_count,
     rows_spec,
 )
 from hub_gguf.kvtypes import KvType
 from hub_gguf.types import BY_ID, REMOVED, GgmlType
 
-MAX_STRING = 1 << 30
-"""Longest string; llama.cpp's own limit."""
-MAX_ARRAY = 1 << 28
-"""Most items of an array; the largest vocabularies have 2^18."""
+MAX_STRING = 64 << 20
+"""Longest string; the largest in the field, chat templates, have some 2^15 bytes. llama.cpp allows 2^30, which would be
+held in memory several times."""
+MAX_ARRAY = 1 << 24
+"""Most items of an array; the largest vocabularies have 2^18. An item read costs up to eight times its bytes."""
 MAX_ENTRIES = 1_000_000
 """Most key-values and most tensors."""
 MAX_NAME = 63
@@ -108,12 +110,13 @@ class _Info:
 
 @dataclass
 class _Shard:
-    """One file: its key-values, tensors and where data begins."""
+    """One file: its key-values (and the offset of each), tensors and where data begins."""
 
     source: FileSource
     version: int
     values: dict[str, Any]
     types: dict[str, KvType]
+    places: dict[str, int]
     tensors: list[_Info]
     data_start: int
     alignment: int
@@ -183,11 +186,17 @@ class GgufReader(Reader):
             faults.append("general.architecture is missing")
         if "tokenizer.ggml.model" not in values:
             faults.append("tokenizer.ggml.model is missing, llama.cpp refuses the file")
-        tokens = values.get("tokenizer.ggml.tokens")
-        for key in ("tokenizer.ggml.scores", "tokenizer.ggml.token_type"):
-            other = values.get(key)
-            if tokens is not None and other is not None and len(other) != len(tokens):
-                faults.append(f"{key} has {len(other)} items, there are {len(tokens)} tokens")
+        lengths: dict[str, int] = {}
+        for key in ("tokenizer.ggml.tokens", "tokenizer.ggml.scores", "tokenizer.ggml.token_type"):
+            value = values.get(key)
+            if isinstance(value, GgufArray):
+                lengths[key] = len(value)
+            elif value is not None:
+                faults.append(f"{key} is not an array")
+        tokens = lengths.pop("tokenizer.ggml.tokens", None)
+        for key, length in lengths.items():
+            if tokens is not None and length != tokens:
+                faults.append(f"{key} has {length} items, there are {tokens} tokens")
         return faults
 
 
@@ -199,7 +208,7 @@ def _opened(source: FileSource, sources: list[FileSource]) -> FileSource:
 def _split_number(shard: _Shard, key: str, default: int) -> int:
     value = shard.values.get(key, default)
     if not isinstance(value, int) or isinstance(value, bool):
-        raise FormatError(f"{key} is not an integer", path=shard.source.path)
+        raise FormatError(f"{key} is not an integer", path=shard.source.path, offset=shard.places[key])
     return value
 
 
@@ -215,9 +224,11 @@ def _text(raw: bytes, what: str, cursor: Cursor, at: int) -> str:
 
 def _read(source: FileSource) -> _Shard:
     cursor = Cursor(source)
-    magic = cursor.take(4, "the magic")
+    magic = bytes(cursor.peek(4))
     if magic != b"GGUF":
-        raise FormatError(f"not a GGUF file: it begins with {magic!r}", path=source.path, offset=0)
+        refuse_strangers(source.path, bytes(cursor.peek(64)))
+        raise cursor.fail(f"not a GGUF file: it begins with {magic!r}")
+    cursor.skip(4)
     version = cursor.integer("I", "the version")
     if version & 0xFFFF == 0 and version:
         raise FormatError(
@@ -228,17 +239,18 @@ def _read(source: FileSource) -> _Shard:
         raise FormatError(f"GGUF version {version}, 2 and 3 are known", path=source.path, offset=4)
     n_tensors = cursor.count("q", "tensors", item_bytes=24, limit=MAX_ENTRIES)
     n_values = cursor.count("q", "key-values", item_bytes=13, limit=MAX_ENTRIES)
-    values, types = _key_values(cursor, n_values)
-    alignment = _alignment(values, types, source)
+    values, types, places = _key_values(cursor, n_values)
+    alignment = _alignment(values, types, places, cursor)
     infos = _tensor_infos(cursor, n_tensors)
     data_start = padded(cursor.offset, alignment)
     notes = _place(infos, data_start, alignment, source)
-    return _Shard(source, version, values, types, infos, data_start, alignment, notes)
+    return _Shard(source, version, values, types, places, infos, data_start, alignment, notes)
 
 
-def _key_values(cursor: Cursor, count: int) -> tuple[dict[str, Any], dict[str, KvType]]:
+def _key_values(cursor: Cursor, count: int) -> tuple[dict[str, Any], dict[str, KvType], dict[str, int]]:
     values: dict[str, Any] = {}
     types: dict[str, KvType] = {}
+    places: dict[str, int] = {}
     for _ in range(count):
         at = cursor.offset
         key = _text(cursor.string("a key", limit=MAX_KEY), "a key", cursor, at)
@@ -247,9 +259,9 @@ def _key_values(cursor: Cursor, count: int) -> tuple[dict[str, Any], dict[str, K
         if key in values:
             raise cursor.fail(f"key {printable(key)} stands twice", offset=at)
         kind = _kv_type(cursor, key)
-        types[key] = kind
+        types[key], places[key] = kind, at
         values[key] = _array(cursor, key) if kind == KvType.ARRAY else _scalar(cursor, key, kind)
-    return values, types
+    return values, types, places
 
 
 def _kv_type(cursor: Cursor, key: str) -> KvType:
@@ -287,28 +299,26 @@ def _array(cursor: Cursor, key: str) -> GgufArray | list[Any]:
 def _skip_strings(cursor: Cursor, count: int, key: str) -> None:
     """Walk over strings window by window; the native scanner does the walking."""
     while count:
-        window = cursor.peek(1 << 30)
-        try:
-            done, consumed = hub_native.scan_strings(window, 0, count, MAX_STRING)
-        except ValueError as error:
-            raise cursor.fail(f"{printable(key)}: {error}") from None
+        # No limit for the scanner: it stops before what is longer than its window, and the cursor says what is wrong.
+        done, consumed = hub_native.scan_strings(cursor.peek(1 << 30), 0, count, (1 << 64) - 1)
         if done == 0:
-            # The next string does not lie whole in the window: longer than it, or cut by the file's end.
-            cursor.string(f"an item of {printable(key)}", limit=MAX_STRING)
+            cursor.skip_string(f"an item of {printable(key)}", limit=MAX_STRING)
             done, consumed = 1, 0
         count -= done
         cursor.offset += consumed
 
 
-def _alignment(values: Mapping[str, Any], types: Mapping[str, KvType], source: FileSource) -> int:
+def _alignment(
+    values: Mapping[str, Any], types: Mapping[str, KvType], places: Mapping[str, int], cursor: Cursor
+) -> int:
     key = "general.alignment"
     if key not in values:
         return 32
-    value = values[key]
+    value, at = values[key], places[key]
     if types[key] != KvType.U32:
-        raise FormatError(f"{key} has type {types[key].name}, allowed is U32", path=source.path)
+        raise cursor.fail(f"{key} has type {types[key].name}, allowed is U32", offset=at)
     if not 0 < value <= MAX_ALIGNMENT or value & (value - 1):
-        raise FormatError(f"{key} is {value}, allowed are powers of two up to {MAX_ALIGNMENT}", path=source.path)
+        raise cursor.fail(f"{key} is {value}, allowed are powers of two up to {MAX_ALIGNMENT}", offset=at)
     return int(value)
 
 
@@ -393,7 +403,8 @@ def _model(path: str, shards: list[_Shard], sources: list[FileSource]) -> Model:
             tensors[info.name] = _tensor(shard, info)
     architecture = first.values.get("general.architecture")
     if architecture is not None and not isinstance(architecture, str):
-        raise FormatError("general.architecture is not a string", path=path)
+        at = first.places["general.architecture"]
+        raise FormatError("general.architecture is not a string", path=path, offset=at)
     return Model(
         format="gguf",
         path=path,
@@ -407,7 +418,7 @@ def _model(path: str, shards: list[_Shard], sources: list[FileSource]) -> Model:
             "files": len(shards),
             "types": {key: kind.name.lower() for key, kind in first.types.items()},
         },
-        hyperparameters=_hyperparameters(first.values, tensors),
+        hyperparameters=_hyperparameters(path, first, tensors),
         load_tokenizer=lambda _: _tokenizer(first),
         sources=sources,
         notes=[note for shard in shards for note in shard.notes],
@@ -436,13 +447,14 @@ def _tensor(shard: _Shard, info: _Info) -> Tensor:
 
 
 def _hyperparameters(
-    values: Mapping[str, Any], tensors: Mapping[str, Tensor]
+    path: str, shard: _Shard, tensors: Mapping[str, Tensor]
 ) -> Callable[[Architecture], Mapping[str, Any]]:
     def of(architecture: Architecture) -> Mapping[str, Any]:
         raw: dict[str, Any] = {}
         rope: dict[str, Any] = {}
+        said: dict[str, str] = {}
         for row in architecture.formats["gguf"].metadata:
-            value = values.get(row.key)
+            value = shard.values.get(row.key)
             if value is None or row.key.startswith("general."):
                 continue
             if isinstance(value, GgufArray):
@@ -450,13 +462,22 @@ def _hyperparameters(
             if row.value.startswith("rope."):
                 rope[{"rope.type": "rope_type", "rope.theta": "rope_theta"}.get(row.value, row.value[5:])] = value
             elif row.value.isidentifier():
-                raw[row.value] = value
+                # Several keys can tell one setting (key_length, value_length); taking the last would hide a lie.
+                if row.value in said and raw[row.value] != value:
+                    raise FormatError(
+                        f"{row.key} is {printable(value, 40)}, {said[row.value]} is {printable(raw[row.value], 40)}: "
+                        f"for {architecture.family} both are {row.value}",
+                        path=path, offset=shard.places[row.key],
+                    )  # fmt: skip
+                raw[row.value], said[row.value] = value, row.key
         if rope.get("rope_type") in ("none", "longrope"):
             del rope["rope_type"]
+        if rope.get("factor") == 0:
+            rope["factor"] = 1.0  # as llama.cpp reads it
         raw["rope_parameters"] = rope
         raw["tie_word_embeddings"] = "output.weight" not in tensors
         if "vocab_size" not in raw and "token_embd.weight" in tensors:
-            raw["vocab_size"] = tensors["token_embd.weight"].shape[0]
+            raw["vocab_size"] = next(iter(tensors["token_embd.weight"].shape), None)
         return raw
 
     return of

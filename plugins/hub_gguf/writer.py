@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,7 +32,7 @@ from hub_gguf.types import BY_LAYOUT, BY_WORD, GgmlType
 ALIGNMENT = 32
 """Always the default: llama.cpp's own tools lay data out with it whatever `general.alignment` says."""
 
-_FLOATS = ("f32", "f16", "bf16")
+_FLOATS = ("f64", "f32", "f16", "bf16")
 
 
 class GgufWriter(Writer):
@@ -40,8 +41,9 @@ class GgufWriter(Writer):
     convention = "gguf"
 
     def default_name(self, source_name: str, request: Request) -> str:
+        stem = re.sub(r"-\d{5}-of-\d{5}$", "", source_name)  # of a split model, whose files become one
         variant = f"-{request.variant.upper()}" if request.variant else ""
-        return f"{source_name}{variant}.gguf"
+        return f"{stem}{variant}.gguf"
 
     def assign(
         self, tensors: Sequence[Tensor], configured: Configured | None, request: Request

@@ -21,6 +21,8 @@ from hub.api import (
     Shape,
     Tensor,
     checked_product,
+    printable,
+    refuse_strangers,
     rows_spec,
     strict_json,
 )
@@ -53,6 +55,7 @@ def read_header(source: FileSource) -> Header:
     """
     size = source.size
     if size < 8:
+        refuse_strangers(source.path, source.read(0, size))
         raise FormatError(f"{size} bytes, a safetensors file has at least 8", path=source.path, offset=0)
     length = int.from_bytes(source.read(0, 8), "little")
     if length > MAX_HEADER or length < 2 or 8 + length > size:
@@ -70,9 +73,10 @@ def read_header(source: FileSource) -> Header:
 
 
 def _refuse_length(source: FileSource, length: int) -> None:
-    from hub.detection import refuse_strangers
-
-    refuse_strangers(source.path, source.read(0, min(512, source.size)))
+    head = source.read(0, min(512, source.size))
+    refuse_strangers(source.path, head)
+    if head.startswith(b"GGUF"):
+        raise FormatError("this is a GGUF file, not a safetensors file", path=source.path, offset=0)
     if 2 <= length <= MAX_HEADER:
         raise FormatError(
             f"truncated: the header of {length} bytes ends beyond the file's {source.size}", path=source.path, offset=0
@@ -101,7 +105,7 @@ def _tensor(source: FileSource, name: str, info: Any, start: int) -> tuple[Tenso
         raise refuse("its entry must have exactly dtype, shape and data_offsets")
     dtype = _DTYPES.get(info["dtype"]) if isinstance(info["dtype"], str) else None
     if dtype is None:
-        raise refuse(f"dtype {info['dtype']!r} is not known; known are {', '.join(_DTYPES)}")
+        raise refuse(f"dtype '{printable(info['dtype'], 40)}' is not known; known are {', '.join(_DTYPES)}")
     shape = _integers(info["shape"])
     if shape is None or len(shape) > MAX_RANK:
         raise refuse(f"the shape must be a list of at most {MAX_RANK} sizes")
@@ -130,11 +134,12 @@ def _check_size(
             f"truncated: its data ends at byte {start + end}, the file has {source.size}",
             path=source.path, tensor=name, offset=start + begin, remedy="download it again",
         )  # fmt: skip
-    wanted = checked_product([*shape, dtype.bytes], source.size)
+    # Zero weights with other sizes beyond 64 bits: the format's own library multiplies, and refuses.
+    wanted = checked_product([*shape, dtype.bytes], (1 << 63) - 1)
     if wanted is None or wanted != end - begin:
         raise FormatError(
             f"{end - begin} bytes of data, shape {list(shape)} of {dtype} needs "
-            f"{'more than the file has' if wanted is None else wanted}",
+            f"{'more than any file has' if wanted is None else wanted}",
             path=source.path, tensor=name, offset=start + begin,
         )  # fmt: skip
 

@@ -20,6 +20,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
+from hub.api import FormatError, strict_json
 from hub_safetensors.members import Members
 from hub_safetensors.tokenizer_files import TokenizerFiles
 from hub_safetensors.vocabulary import Vocabulary, classes
@@ -141,9 +142,9 @@ def _ask(request: dict[str, Any], tokenizer: bytes, timeout: float) -> dict[str,
     except OSError as error:
         return f"no process could be started: {error.strerror}"
     try:
-        answer = json.loads(done.stdout)
-    except ValueError:
+        answer = strict_json.load_object(done.stdout, path=script)
+    except FormatError:
         return "the tokenizers library refused tokenizer.json"
     if "missing" in answer:
         return f"the package {answer['missing']} is not installed"
-    return dict(answer)
+    return answer

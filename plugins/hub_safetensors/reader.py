@@ -50,8 +50,6 @@ class SafetensorsReader(Reader):
                     folder.json(name)
                 except FormatError as error:
                     faults.append(str(error))
-        if not folder.exists("tokenizer.json") and not folder.exists("tokenizer.model"):
-            faults.append("no tokenizer.json and no tokenizer.model")
         return faults
 
 

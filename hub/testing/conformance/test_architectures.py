@@ -1,0 +1,74 @@
+"""Architecture files: they parse, build, and name every tensor of their family."""
+
+from __future__ import annotations
+
+import ast
+import json
+from importlib import resources, util
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import hub
+from hub.architecture import Architecture, known, parse
+from hub.transforms import MAKERS, STEPS
+
+
+def _data(architecture_file: str) -> dict[str, Any]:
+    package, _, name = architecture_file.partition(":")
+    return parse((resources.files(package) / name).read_text("utf-8"), name=name)
+
+
+@pytest.fixture
+def architecture(architecture_file: str) -> Architecture:
+    """The family, with what this file adds."""
+    family = _data(architecture_file)["family"]
+    return next(architecture for architecture in known() if architecture.family == family)
+
+
+def test_follows_the_schema(architecture_file: str) -> None:
+    schema = Path(hub.__file__).parent.parent / "schemas" / "architecture.schema.json"
+    if not schema.exists() or util.find_spec("jsonschema") is None:
+        pytest.skip("the schema is in hub's repository, and its test needs jsonschema")
+    data = _data(architecture_file)
+    if set(data) <= {"family", "formats"}:
+        pytest.skip("it only adds formats to a family")
+    import jsonschema
+
+    jsonschema.validate(data, json.loads(schema.read_text("utf-8")))
+
+
+def test_replaces_nothing(architecture_file: str, architecture: Architecture) -> None:
+    """A file adds a family, or formats to a family; what another file says stays."""
+    data = _data(architecture_file)
+    for name, convention in data.get("formats", {}).items():
+        kept = architecture.formats[name]
+        same = kept.architecture == convention["architecture"] and set(kept.tensors) == set(convention["tensors"])
+        assert same, f"formats.{name} is another file's"
+
+
+def test_expressions_are_expressions(architecture: Architecture) -> None:
+    conditions = [condition for condition, _ in architecture.requires]
+    shapes = [axis for rule in architecture.tensors.values() for axis in rule.shape]
+    optional = [rule.optional for rule in architecture.tensors.values() if isinstance(rule.optional, str)]
+    defaults = [rule.default for rule in architecture.settings.values() if isinstance(rule.default, str)]
+    for text in [*conditions, *shapes, *optional, *defaults]:
+        names = {ast.unparse(node) for node in ast.walk(ast.parse(text, mode="eval")) if isinstance(node, ast.Name)}
+        unknown = names - set(architecture.settings) - {"rope"}
+        assert not unknown, f"{text!r} uses {', '.join(sorted(unknown))}, which [config] does not have"
+
+
+def test_formats_name_every_tensor(architecture_file: str, architecture: Architecture) -> None:
+    for name in _data(architecture_file).get("formats", {}):
+        table = architecture.formats[name].tensors
+        sources = [rule.source for rule in table.values() if rule.source is not None]
+        assert len(sources) == len(set(sources)), "a canonical tensor has two names"
+        assert set(sources) <= set(architecture.tensors), "names from tensors that the family does not have"
+        assert set(architecture.tensors) <= set(sources), "has no name for some tensors"
+        for local, rule in table.items():
+            assert (rule.source is None) != (rule.make is None), f"{local}: either from or make"
+            assert rule.make is None or rule.make in MAKERS, f"{local}: unknown maker {rule.make}"
+            assert ("{layer}" in local) == ("{layer}" in (rule.source or local)), f"{local}: {{layer}} on one side only"
+            for step, _ in rule.steps:
+                assert step in STEPS, f"{local}: unknown step {step}"

@@ -1,0 +1,82 @@
+"""What a plugin registers: cheap to import, of this API, and every name leads somewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+from hub.format import API_VERSION, Reader, Writer
+from hub.layout import Layout
+from hub.plugins import registry, resolve
+from hub.quantizer import Quantizer
+from hub.testing.subject import Subject
+
+HEAVY = ("hub_native", "numpy", "ml_dtypes", "tokenizers", "sentencepiece", "onnx", "onnxruntime", "mlx", "torch",
+         "safetensors", "scipy", "pandas", "transformers")  # fmt: skip
+"""Packages that only the work itself may import: `hub plugins` and detection must stay instant."""
+
+
+def test_it_registers_something(subject: Subject) -> None:
+    assert subject.formats or subject.layouts or subject.quantizers or subject.architecture_files
+
+
+def test_entry_module_imports_nothing_heavy(subject: Subject) -> None:
+    code = f"import json, sys; import {subject.module.__name__}; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    imported = {name.partition(".")[0] for name in json.loads(done.stdout.splitlines()[-1])}
+    heavy = sorted(imported.intersection(HEAVY))
+    assert not heavy, f"importing {subject.module.__name__} imports {', '.join(heavy)}: give names instead of objects"
+
+
+def test_api_version(subject: Subject, format_name: str) -> None:
+    major, minor = subject.formats[format_name].api
+    assert major == API_VERSION[0]
+    assert minor <= API_VERSION[1], "it asks for a newer hub than this one"
+
+
+def test_format_can_be_typed(subject: Subject, format_name: str) -> None:
+    item = subject.formats[format_name]
+    for word in (item.name, *item.variants):
+        # Lower case, because variants are compared so; no colon and no space, because of FORMAT:VARIANT.
+        assert re.fullmatch(r"[a-z0-9][a-z0-9_.+-]*", word), f"{word!r} cannot be typed as format or variant"
+    for line in (item.summary, *item.variants.values()):
+        assert line and "\n" not in line, f"{line!r} is not one line of text"
+    assert item.reader or item.writer, "it can be neither read nor written"
+
+
+def test_format_leads_somewhere(subject: Subject, format_name: str) -> None:
+    item = subject.formats[format_name]
+    assert callable(resolve(item.detect))
+    if item.reader:
+        assert isinstance(registry().reader(format_name), Reader)
+    if item.writer:
+        writer = registry().writer(format_name)
+        assert isinstance(writer, Writer)
+        assert isinstance(writer.convention, str)
+        assert isinstance(writer.folder, bool)
+
+
+def test_layout_leads_somewhere(layout_name: str) -> None:
+    layout = registry().layout(layout_name)
+    assert isinstance(layout, Layout)
+    assert layout.name == layout_name
+    assert layout.row_multiple >= 1
+
+
+def test_quantizer_leads_somewhere(subject: Subject, quantizer_name: tuple[str, str]) -> None:
+    name, layout = quantizer_name
+    entry = next(entry for entry in subject.quantizers if entry.name == name)
+    quantizer = resolve(entry.factory)(layout)
+    assert isinstance(quantizer, Quantizer)
+    assert quantizer.layout == layout
+    assert quantizer.name
+    assert {*quantizer.wants, *quantizer.needs} <= {"importance", "hessian", "extra"}
+    assert registry().layout(layout).name == layout, "it fills a layout that nothing registers"

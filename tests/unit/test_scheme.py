@@ -1,0 +1,140 @@
+"""Which schemes can be carried into which without quantizing anew; checked by carrying real numbers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hub import reference
+from hub.api import BF16, DTYPES, F16, F32, U8, Affine, Blocks, Codebook, Const, Holding, Index, Scheme, Stored, misfit
+from hub.layout import DENSE
+from hub_gguf.layouts import GgmlLayout
+from hub_gguf.types import QUANTIZED
+
+Q4 = Scheme(Affine(4), Blocks((1, 32)), Stored(F16), zero=Const(8.0))
+GPTQ = Scheme(Affine(4), Blocks((1, 128)), Stored(F16), zero=Stored(U8))
+MLX = Scheme(Affine(4), Blocks((1, 64)), Stored(BF16), offset=Stored(BF16))
+LAYOUTS = {kind.name: GgmlLayout(kind) for kind in QUANTIZED}
+
+
+@pytest.mark.parametrize("scheme", [Q4, GPTQ, MLX, *(layout.scheme((1, 256)) for layout in LAYOUTS.values())])
+def test_everything_fits_itself(scheme):
+    assert misfit(scheme, scheme) is None
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        (replace(Q4, values=Affine(3)), Q4),  # fewer bits
+        (replace(Q4, groups=Blocks((1, 128))), Q4),  # a larger group repeats its scale
+        (replace(Q4, groups=Blocks((1, 0))), Q4),  # a whole row
+        (replace(Q4, groups=Blocks((0, 0))), Q4),  # a whole tensor
+        (replace(Q4, groups=Blocks((4, 64))), Q4),  # rows too
+        (Q4, replace(Q4, scale=Stored(F32))),  # wider scales
+        (Q4, replace(Q4, zero=Stored(U8))),  # a constant is told by a stored number
+        (replace(Q4, scale=Scheme(Affine(6), Blocks((1, 8)), Stored(F16))), replace(Q4, scale=Stored(F32))),
+    ],
+)
+def test_what_fits(source, target):
+    assert misfit(source, target) is None
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "reason"),
+    [
+        (replace(Q4, values=Affine(5)), Q4, "u5 do not fit u4"),
+        (replace(Q4, values=Affine(4, signed=True)), Q4, "i4 do not fit u4"),
+        (replace(Q4, values=Affine(8, dtype=DTYPES["f8_e4m3"])), replace(Q4, values=Affine(8)), "f8_e4m3"),
+        (replace(Q4, values=Codebook((0.0, 1.0))), Q4, "codebook of 2"),
+        (replace(Q4, values=Codebook((0.0, 1.0))), replace(Q4, values=Codebook((0.0, 2.0))), "codebook"),
+        (Q4, replace(Q4, groups=Blocks((1, 64))), "groups"),  # two scales, one place
+        (replace(Q4, groups=Blocks((1, 48))), Q4, "groups"),  # 48 is no multiple of 32
+        (Q4, replace(Q4, groups=Blocks((1, 0))), "groups"),
+        (replace(Q4, groups=Index(None, 4)), Q4, "groups"),
+        (Q4, replace(Q4, scale=Stored(BF16)), "scale: f16"),
+        (replace(Q4, scale=Stored(BF16)), Q4, "scale: bf16"),
+        (replace(Q4, scale=Stored(F32)), Q4, "scale: f32"),
+        (Q4, replace(Q4, zero=Const(7.0)), "zero: 8.0"),
+        (GPTQ, replace(GPTQ, zero=Const(8.0)), "zero"),  # stored zeros need a place
+        (MLX, replace(MLX, offset=Const(0.0)), "offset"),
+        (replace(Q4, signs=True), Q4, "signs"),
+        (Q4, replace(Q4, scale=Scheme(Affine(6), Blocks((1, 8)), Stored(F16))), "another way"),
+        (replace(Q4, scale=Scheme(Affine(6), Blocks((1, 8)), Stored(F16))), Q4, "another way"),
+    ],
+)
+def test_what_does_not_fit(source, target, reason):
+    assert reason in misfit(source, target)
+
+
+def test_the_target_repeats_scales_of_larger_groups_exactly():
+    """What `misfit` promises for Q4_1 <- groups of 64 and of whole rows, done: packed and decoded it is bit-equal."""
+    from hub.api import ArrayPart, Dense, PartSpec, Quantized
+
+    random, layout = np.random.default_rng(5), LAYOUTS["Q4_1"]
+    for size, count in ((64, 4), (0, 1)):
+        scheme = Scheme(Affine(4), Blocks((1, size)), Stored(F16), offset=Stored(F16))
+        assert layout.can_hold(scheme) == Holding("exact")
+        q = random.integers(0, 16, (3, 256), np.uint8)
+        s, m = (random.standard_normal((3, count)).astype(np.float16) for _ in range(2))
+        body = Quantized(
+            (3, 256), ArrayPart(q, PartSpec(U8, q.shape)), Affine(4), Dense(ArrayPart(s, PartSpec(F16, s.shape))),
+            Blocks((1, size)), offset=Dense(ArrayPart(m, PartSpec(F16, m.shape))),
+        )  # fmt: skip
+        ours = layout.decode(layout.pack(body), (3, 256))
+        np.testing.assert_array_equal(ours.view(np.uint32), reference.decode(body).view(np.uint32))
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "fidelity"),
+    [
+        ("f16", "f32", "exact"), ("bf16", "f32", "exact"), ("f32", "f64", "exact"), ("f16", "f16", "exact"),
+        ("f32", "f16", "lossy"), ("f16", "bf16", "lossy"), ("bf16", "f16", "lossy"), ("f64", "f32", "lossy"),
+    ],
+)  # fmt: skip
+def test_dense_layouts_hold_narrower_ones(source, target, fidelity):
+    holding = DENSE[target].can_hold(DTYPES[source])
+    assert holding.fidelity == fidelity
+    assert bool(holding.reason) == (fidelity == "lossy")
+
+
+@pytest.mark.parametrize(("target", "fidelity"), [("f32", "exact"), ("f64", "exact"), ("f16", "lossy"), ("bf16", "lossy")])
+def test_f32_holds_every_scheme_since_decoding_is_defined_in_it(target, fidelity):
+    assert DENSE[target].can_hold(GPTQ).fidelity == fidelity
+
+
+def test_a_packed_layout_holds_no_floats():
+    assert LAYOUTS["Q4_0"].can_hold(F32).fidelity == "lossy"
+
+
+WIDENED = {("Q4_1", "Q5_1"), ("Q4_K", "Q5_K")}
+"""Pairs that differ in the width of codes alone."""
+
+
+@pytest.mark.parametrize("target", sorted(LAYOUTS))
+@pytest.mark.parametrize("source", sorted(LAYOUTS))
+def test_what_a_ggml_type_says_it_holds_it_can_pack_bit_for_bit(source, target):
+    """The planner takes the answer for a promise: whatever is not lossy must pack and decode to the same weights."""
+    old, new = LAYOUTS[source], LAYOUTS[target]
+    holding = new.can_hold(old.scheme((1, 256)))
+    assert (holding.fidelity != "lossy") <= (source == target or (source, target) in WIDENED)
+    assert (source, target) not in WIDENED or holding.fidelity == "exact"
+    if holding.fidelity == "lossy":
+        assert holding.reason
+        return
+    raw = np.random.default_rng(3).integers(0, 256, (16, old.kind.row_bytes(512)), np.uint8)
+    packed = new.pack(old.unpack({"blocks": raw}, (16, 512)))
+    assert packed["blocks"].shape == (16, new.kind.row_bytes(512))
+    before, after = old.decode({"blocks": raw}, (16, 512)), new.decode(packed, (16, 512))
+    assert (np.isnan(before) == np.isnan(after)).all()
+    fine = ~np.isnan(before)
+    np.testing.assert_array_equal(before[fine].view(np.uint32), after[fine].view(np.uint32))
+    if source == target:
+        np.testing.assert_array_equal(packed["blocks"], raw)
+
+
+def test_scales_that_are_shared_otherwise_are_not_promised():
+    """Of K-quants only the width of codes is widened; sharing is packed as it is or not at all."""
+    scheme = LAYOUTS["Q4_K"].scheme((1, 256))
+    assert LAYOUTS["Q5_K"].can_hold(replace(scheme, groups=Blocks((1, 64)))).fidelity == "lossy"
