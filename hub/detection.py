@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from hub.errors import FormatError, printable
 from hub.format import Format
@@ -13,6 +13,13 @@ from hub.io.strangers import PICKLE_REMEDY, refuse_strangers
 from hub.plugins import resolve
 
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+
+
+def _score(format: Format, path: str, head: bytes, names: Sequence[str]) -> int:
+    try:
+        return int(resolve(format.detect)(path, head, names))
+    except Exception:  # a fault of one plugin must not keep the others from finding what is theirs
+        return 0
 
 
 def detect(formats: Iterable[Format], path: str) -> Format:
@@ -27,7 +34,7 @@ def detect(formats: Iterable[Format], path: str) -> Format:
         head, names = read_head(path), []
         refuse_strangers(path, head)
     scores = sorted(
-        ((int(resolve(f.detect)(path, head, names)), f.name, f) for f in formats if f.reader),
+        ((_score(f, path, head, names), f.name, f) for f in formats if f.reader),
         key=lambda score: score[:2],
         reverse=True,
     )

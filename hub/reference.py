@@ -34,7 +34,7 @@ def _quantized(q: Quantized) -> F32Array:
     value = _value_of_codes(q)
     if q.signs is not None:
         value = _whole(q.signs).astype(np.float32).reshape(q.shape) * value
-    # A constant zero or offset of 0 is no operation: subtracting it could still turn -0 to +0.
+    # A constant zero or offset of 0 is no operation: adding it would still turn -0 to +0.
     if q.zero != Const(0.0):
         value = value - _spread(q.zero, q.groups, q.shape)
     weight = _spread(q.scale, q.groups, q.shape) * value

@@ -87,7 +87,9 @@ def gather_rows(tensor: Tensor, rows: Callable[[int, int], Sequence[int]], name:
     """`tensor` with its logical rows in another order; `rows` gives the old rows of a range of new ones."""
 
     def moved(part: Part) -> Part:
-        if part.spec.axis != 0 or part.spec.per != 1:
+        if part.spec.axis is None:
+            return part
+        if part.spec.per != 1:
             raise ConfigError("its rows share words, they cannot be reordered as bytes", tensor=tensor.name)
         return GatherPart(part, part.spec, rows)
 

@@ -105,6 +105,13 @@ class FileSource:
                 path=self.path,
                 offset=offset,
             )
+        try:
+            data = os.pread(self._fd, size, offset)
+        except OSError as error:
+            raise os_error(error, self.path) from None
+        if len(data) == size:
+            return data
+        # Cut short by a limit of the system, or by a file that shrank: read_into tells the two apart.
         buffer = bytearray(size)
         self.read_into(memoryview(buffer), offset)
         return bytes(buffer)

@@ -117,11 +117,14 @@ class Part(ABC):
     def load_rows(self, rows: Sequence[int]) -> np.ndarray[Any, Any]:
         """The numbers of any logical rows, in the order given; neighbours are read together.
 
-        Only for parts with one row per index along the first axis.
+        Only for parts with one row per index along their axis.
         """
         import numpy as np
 
-        out = np.empty((len(rows), *self.spec.shape[1:]), self.spec.dtype.numpy())
+        axis = self.spec.axis
+        assert axis is not None and self.spec.per == 1
+        before, after = self.spec.shape[:axis], self.spec.shape[axis + 1 :]
+        out = np.empty((*before, len(rows), *after), self.spec.dtype.numpy())
         order = np.argsort(np.asarray(rows), kind="stable")
         first = 0
         while first < len(order):
@@ -129,7 +132,7 @@ class Part(ABC):
             while last < len(order) and rows[order[last]] == rows[order[last - 1]] + 1:
                 last += 1
             block = order[first:last]
-            out[block] = self.load(int(rows[block[0]]), int(rows[block[-1]]) + 1)
+            out[(slice(None),) * axis + (block,)] = self.load(int(rows[block[0]]), int(rows[block[-1]]) + 1)
             first = last
         return out
 

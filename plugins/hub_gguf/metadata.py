@@ -43,7 +43,7 @@ def file_metadata(
     """
     number = file_type(tensors, request.variant)
     if model.convention == "gguf":
-        return _copied(model, number if request.variant else None), []
+        return _copied(model, number if request.variant else None, last=quantizes(request.variant)), []
     if configured is None:
         raise ConfigError("the architecture is not known, its metadata cannot be written", path=model.path)
     convention = configured.architecture.formats["gguf"]
@@ -58,8 +58,8 @@ def file_metadata(
     vocab_size = int(configured.values.get("vocab_size", 0))
     kvs += [kv for kv in tokenizer_kvs(tokenizer, convention.architecture, vocab_size) if kv.key not in known]
     if quantizes(request.variant):
-        _put_last(kvs, "general.quantization_version", QUANTIZATION_VERSION)
-        _put_last(kvs, "general.file_type", number)
+        _put(kvs, "general.quantization_version", QUANTIZATION_VERSION, last=True)
+        _put(kvs, "general.file_type", number, last=True)
     if tokenizer is None:
         notes.append("no tokenizer: tokenizer.ggml.model is none, the file takes ids only")
     else:
@@ -113,7 +113,7 @@ def _converted(key: str, kind: KvType, value: Any) -> Any:
     return float(value) if kind == KvType.F32 else value
 
 
-def _copied(model: Model, number: int | None) -> list[Kv]:
+def _copied(model: Model, number: int | None, *, last: bool) -> list[Kv]:
     """The source's key-values, types included, but for what the new file says anew."""
     types: Mapping[str, str] = model.metadata["types"]
     kvs = []
@@ -127,13 +127,16 @@ def _copied(model: Model, number: int | None) -> list[Kv]:
             kvs.append(Kv(key, kind, value.encode("utf-8", "surrogateescape")))
         else:
             kvs.append(Kv(key, kind, value))
-    _put_last(kvs, "general.quantization_version", QUANTIZATION_VERSION)
+    _put(kvs, "general.quantization_version", QUANTIZATION_VERSION, last=last)
     if number is not None:
-        _put_last(kvs, "general.file_type", number)
+        _put(kvs, "general.file_type", number, last=last)
     return kvs
 
 
-def _put_last(kvs: list[Kv], key: str, value: int) -> None:
-    """Set a key and move it to the end, where llama.cpp's quantizer leaves the keys it sets."""
-    kvs[:] = [kv for kv in kvs if kv.key != key]
-    kvs.append(Kv(key, KvType.U32, value))
+def _put(kvs: list[Kv], key: str, value: int, *, last: bool) -> None:
+    """Set a key where it stands, or `last`, where llama.cpp's quantizer leaves the keys it sets."""
+    made = Kv(key, KvType.U32, value)
+    if last or all(kv.key != key for kv in kvs):
+        kvs[:] = [*(kv for kv in kvs if kv.key != key), made]
+    else:
+        kvs[:] = [made if kv.key == key else kv for kv in kvs]

@@ -330,7 +330,8 @@ def _tensor_infos(cursor: Cursor, count: int) -> list[_Info]:
         raw = cursor.string("a tensor name", limit=MAX_KEY)
         if len(raw) > MAX_NAME:
             raise cursor.fail(
-                f"a tensor name of {len(raw)} bytes, at most {MAX_NAME} are allowed: {printable(raw[:40])}...", offset=at
+                f"a tensor name of {len(raw)} bytes, at most {MAX_NAME} are allowed: {printable(raw[:40])}...",
+                offset=at,
             )
         name = _text(raw, "a tensor name", cursor, at)
         if name in seen:

@@ -60,9 +60,9 @@ def read_header(source: FileSource) -> Header:
     length = int.from_bytes(source.read(0, 8), "little")
     if length > MAX_HEADER or length < 2 or 8 + length > size:
         _refuse_length(source, length)
-    raw = source.read(8, length)
-    if not raw.startswith(b"{"):
+    if source.read(8, 1) != b"{":
         raise FormatError("the header does not begin with '{'", path=source.path, offset=8)
+    raw = source.read(8, length)
     members = strict_json.load_object(raw, path=source.path, offset=8)
     metadata = _metadata(source, members.pop("__metadata__", None))
     start = 8 + length

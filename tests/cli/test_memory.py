@@ -16,7 +16,7 @@ MB = 1 << 20
 
 
 def sparse(path, dtype="f32", **changes):
-    config = llama_config(tie_word_embeddings=True, num_hidden_layers=1, intermediate_size=256, **changes)
+    config = llama_config(tie_word_embeddings=True, num_hidden_layers=1) | {"intermediate_size": 32} | changes
     path.mkdir()
     (path / "config.json").write_text(json.dumps(config))
     weights = path / "model.safetensors"
@@ -45,9 +45,9 @@ def watched(*arguments):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="RssAnon is Linux's")
 @pytest.mark.parametrize("threads", [1, 3])
 def test_a_tensor_larger_than_the_memory_allowed(tmp_path, threads):
-    """An embedding of 614 MB and reordered heads of 134 MB, with 192 MB allowed."""
+    """An embedding of 369 MB and reordered heads of 134 MB, with 192 MB allowed."""
     model = sparse(
-        tmp_path / "m", vocab_size=150_000, hidden_size=1024, num_attention_heads=8, num_key_value_heads=1, head_dim=4096
+        tmp_path / "m", vocab_size=90_000, hidden_size=1024, num_attention_heads=8, num_key_value_heads=1, head_dim=4096
     )
     limit = 192 * MB
     status, said, peak = watched(
@@ -56,7 +56,9 @@ def test_a_tensor_larger_than_the_memory_allowed(tmp_path, threads):
     )  # fmt: skip
     assert status == 0, said
     report = json.loads((tmp_path / "r.json").read_text())
-    assert max(tensor["bytes"] for tensor in report["plan"]["tensors"]) > 0.6 * limit
+    assert (model / "model.safetensors").stat().st_size > 3 * limit
+    assert max(tensor["bytes"] for tensor in report["plan"]["tensors"]) > 0.2 * limit
+    print(f"peak {peak / MB:.0f} MB of {limit / MB:.0f}")
     assert 20 * MB < peak < limit
     # What hub says about itself is what was seen.
     assert abs(report["peak_private_memory"] - peak) < 24 * MB

@@ -32,14 +32,17 @@ def tensors_of(model):
             layer |= {"attn_q_norm.weight": (model["head_dim"],), "attn_k_norm.weight": (model["head_dim"],)}
         if architecture == "gemma3":
             layer |= {"post_attention_norm.weight": (h,), "post_ffw_norm.weight": (h,)}
-        if experts:
+        dense = model.get("dense_ffn", f)
+        if i < model.get("dense_layers", 0) or not experts:
+            layer |= {"ffn_gate.weight": (dense, h), "ffn_up.weight": (dense, h), "ffn_down.weight": (h, dense)}
+        else:
             layer |= {
                 "ffn_gate_inp.weight": (experts, h), "ffn_gate_inp.bias": (experts,), "attn_sinks.weight": (64,),
                 "attn_q.bias": (q,), "ffn_gate_exps.weight": (experts, f, h), "ffn_up_exps.weight": (experts, f, h),
                 "ffn_down_exps.weight": (experts, h, f), "ffn_down_exps.bias": (experts, h),
             }  # fmt: skip
-        else:
-            layer |= {"ffn_gate.weight": (f, h), "ffn_up.weight": (f, h), "ffn_down.weight": (h, f)}
+            if model.get("shared"):
+                layer |= {f"ffn_{kind}_shexp.weight": (f, h) for kind in ("gate", "up")} | {"ffn_down_shexp.weight": (h, f)}
         shapes |= {f"blk.{i}.{name}": shape for name, shape in layer.items()}
     return sorted(shapes.items(), key=lambda item: order(item[0]))
 

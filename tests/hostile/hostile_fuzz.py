@@ -1,4 +1,5 @@
-"""Mutants of model files, and what hub may do with them: convert, or say no with a `HubError`, soon and in little memory.
+"""Mutants of model files, and what hub may do with them: take them, or say no with a `HubError`, soon and in little
+memory.
 
 As a program: ``hostile_fuzz.py TARGET SECONDS SEED`` runs one target in a process whose memory is limited.
 """
@@ -53,8 +54,8 @@ NUMBERS = [
       for delta in (-1, 0, 1)),
 ]  # fmt: skip
 VALUES: list[Any] = [
-    None, True, False, [], {}, "", "x", [0], [[]], {"a": 1}, -1, 0, 1.5, 1e300, "F32", "../x.safetensors", "\ud800", "\0",
-    "\x1b[2J", "model.safetensors", "LlamaForCausalLM", *NUMBERS,
+    None, True, False, [], {}, "", "x", [0], [[]], {"a": 1}, -1, 0, 1.5, 1e300, "F32", "../x.safetensors", "\ud800",
+    "\0", "\x1b[2J", "model.safetensors", "LlamaForCausalLM", *NUMBERS,
 ]  # fmt: skip
 
 
@@ -220,7 +221,7 @@ TARGETS: dict[str, tuple[Callable[[random.Random, Path], tuple[Path, bytes]], Ca
 
 
 def run(
-    target: str, seconds: float, seed: int, accepted: Callable[[bytes], None] = lambda data: None
+    target: str, seconds: float, seed: int, accepted: Callable[[bytes], object] = bytes
 ) -> tuple[int, int]:
     """Try mutants for some time.
 

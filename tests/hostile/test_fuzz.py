@@ -1,6 +1,7 @@
 """Random changes to headers, indices and configurations: hub reads them or says no, and nothing else.
 
-``HUB_FUZZ_SECONDS`` lengthens it (seconds for all targets together, 12 by default), ``HUB_FUZZ_SEED`` changes the mutants.
+``HUB_FUZZ_SECONDS`` lengthens it (seconds for all targets together, 12 by default), ``HUB_FUZZ_SEED`` changes the
+mutants.
 """
 
 from __future__ import annotations

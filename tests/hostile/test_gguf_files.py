@@ -93,7 +93,9 @@ KEY_VALUES = {
     "string length -1": (gguf([kv("a", ARR, string("x", -1), type_id=STR)]), ["impossible length"], None, 37),
     "string past the end": (gguf([kv("a", ARR, string("xyz", 4), type_id=STR)]), ["impossible length"], None, 37),
     "string length 2^63": (gguf([kv("a", ARR, string("x", 1 << 63), type_id=STR)]), ["impossible length"], None, 37),
-    "array of arrays": (gguf([kv("a", ARR, array(ARR, [], count=1) + array(U8, [1]))]), ["array of arrays"], None, True),
+    "array of arrays": (
+        gguf([kv("a", ARR, array(ARR, [], count=1) + array(U8, [1]))]), ["array of arrays"], None, True,
+    ),
     "array of type 13": (gguf([kv("a", ARR, array(U8, [1], item_id=13))]), ["type 13"], None, 37),
     "array of type -5": (gguf([kv("a", ARR, array(U8, [1], item_id=-5))]), ["type -5"], None, 37),
     "array count past the end": (gguf([kv("a", ARR, array(U8, [1, 2], count=3))]), ["impossible count"], None, 41),
@@ -338,9 +340,13 @@ def test_settings_wrong_for_check(tmp_path: Path) -> None:
     """`check` lists faults of values that nothing else reads; no type of them may stop it."""
     from hostile_run import run
 
-    for number, value in enumerate((kv("tokenizer.ggml.tokens", U32, 5), kv("tokenizer.ggml.tokens", STR, "abc"),
-                                    kv("tokenizer.ggml.scores", BOOL, 1), kv("tokenizer.ggml.token_type", F32, 1.0),
-                                    kv("tokenizer.ggml.model", U32, 1), kv("tokenizer.ggml.model", ARR, array(U8, [1])))):  # fmt: skip
+    values = (
+        kv("tokenizer.ggml.tokens", U32, 5), kv("tokenizer.ggml.tokens", STR, "abc"),
+        kv("tokenizer.ggml.scores", BOOL, 1), kv("tokenizer.ggml.token_type", F32, 1.0),
+        kv("tokenizer.ggml.model", U32, 1),
+        kv("tokenizer.ggml.model", ARR, array(U8, [1])),
+    )  # fmt: skip
+    for number, value in enumerate(values):
         path = tmp_path / f"{number}.gguf"
         tokens = [] if b"ggml.tokens" in value else [kv("tokenizer.ggml.tokens", ARR, array(STR, ["a", "b"]))]
         path.write_bytes(gguf([*llama_kvs(), *tokens, value], llama_infos()))

@@ -230,7 +230,7 @@ def test_a_file_system_without_hard_links(tmp_path: Path, model: Path, monkeypat
 
 
 def test_no_room(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 90, 10))
     refused(*TO, model, tmp_path / "out.gguf", names=["10 are free", tmp_path.name], watch=tmp_path)
 
 

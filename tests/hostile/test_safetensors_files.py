@@ -231,10 +231,15 @@ ODD = {
     "a name in another script": (safetensors({"тензор": A}, FOUR), "1 tensors"),
     "a name with a pair of surrogates": (raw('{"\\ud83d\\ude00":' + A_TEXT + "}"), "1 tensors"),
     "a name that is a path": (safetensors({"../../etc/passwd": A}, FOUR), "1 tensors"),
-    "odd alignment of data": (safetensors({"b": entry("U8", [1], 0), "a": entry("F32", [1], 1)}, bytes(5)), "2 tensors"),
+    "odd alignment of data": (
+        safetensors({"b": entry("U8", [1], 0), "a": entry("F32", [1], 1)}, bytes(5)), "2 tensors",
+    ),
     "every dtype": (
         safetensors(
-            {"a": entry("I64", [1], 0), "b": entry("BOOL", [1], 8), "c": entry("F64", [1], 9), "d": entry("I8", [1], 17)},
+            {
+                "a": entry("I64", [1], 0), "b": entry("BOOL", [1], 8), "c": entry("F64", [1], 9),
+                "d": entry("U8", [], 17),
+            },
             bytes(18),
         ), "4 tensors",
     ),
@@ -264,7 +269,8 @@ def test_wrong_dtype_for_the_architecture(tmp_path: Path, dtype: str) -> None:
     made[name] = dtype, made[name][1], bytes(64 * 32 * size)
     model = folder(tmp_path / "model", made=made)
     refused("convert", "--to", "gguf:q8_0", model, tmp_path / "o.gguf",
-            names=["model.safetensors", dtype.lower()], tensor="blk.0.ffn_up.weight", offset=True, watch=tmp_path)  # fmt: skip
+            names=["model.safetensors", dtype.lower()], tensor="blk.0.ffn_up.weight", offset=True,
+            watch=tmp_path)  # fmt: skip
 
 
 @pytest.mark.parametrize("shape", [[32, 64], [64 * 32], [64, 32, 1], [2048, 1], []])

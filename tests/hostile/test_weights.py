@@ -56,8 +56,8 @@ def test_not_finite(tmp_path: Path, dtype: str, at: int, value: float, to: str) 
     source = model(tmp_path / "m", dtype, {at: value})
     raw = (source / "model.safetensors").read_bytes()
     index = at % (ROWS * WIDTH)
-    line = refused("convert", "--to", to, source, tmp_path / "o.gguf", names=["model.safetensors", "1 weights are not finite",
-                   f"number {index}"], tensor=IN_GGUF, offset=True, watch=tmp_path)  # fmt: skip
+    line = refused("convert", "--to", to, source, tmp_path / "o.gguf", tensor=IN_GGUF, offset=True, watch=tmp_path,
+                   names=["model.safetensors", "1 weights are not finite", f"number {index}"])  # fmt: skip
     offset = int(line.split("at byte ")[1].split(":")[0])
     found = {"F16": "<e", "F32": "<f", "F64": "<d"}.get(dtype)
     piece = raw[offset : offset + SIZE[dtype]]
@@ -106,7 +106,8 @@ def test_check_lists_them(tmp_path: Path) -> None:
     [
         ("F32", 65520.0, "gguf:f16"), ("BF16", 1e5, "gguf:f16"), ("F32", -1e38, "gguf:f16"), ("F64", 7e4, "gguf:f16"),
         ("F32", 3.4028235e38, "gguf:bf16"), ("F64", 1e39, "gguf:f32"), ("F64", -1e300, "gguf:bf16"),
-        ("F64", 1e300, "gguf:q8_0"), ("BF16", 1e30, "gguf:q8_0"), ("F32", -3e38, "gguf:q4_0"), ("F32", 3e38, "gguf:q4_1"),
+        ("F64", 1e300, "gguf:q8_0"), ("BF16", 1e30, "gguf:q8_0"), ("F32", -3e38, "gguf:q4_0"),
+        ("F32", 3e38, "gguf:q4_1"),
         ("BF16", 1e30, "gguf:q5_0"), ("BF16", -1e30, "gguf:q5_1"), ("F32", 9e6, "gguf:q8_0"), ("F32", 6e5, "gguf:q4_0"),
     ],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""hub_toy as a user has it: on the path beside the checkout, and (slow) built and installed into a fresh environment."""
+"""hub_toy as a user has it: on the path beside the checkout, and (slow) built and installed into a new environment."""
 
 from __future__ import annotations
 
@@ -90,6 +90,9 @@ def installed(work: Path) -> Installation:
     (site,) = fresh.glob("lib/python*/site-packages")
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     (wheel,) = wheels.glob("weighthub-*.whl")
+    code = "import hub, hub_native, hub_toy; print(*(m.__file__ for m in (hub, hub_native, hub_toy)))"
+    found = subprocess.run([python, "-c", code], cwd=work, capture_output=True, text=True, check=True).stdout.split()
+    assert all(Path(path).is_relative_to(site) for path in found), found
     return Installation([str(fresh / "bin" / "hub")], work, wheel=wheel)
 
 

@@ -13,9 +13,6 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 TINY = REPOSITORY / "tests" / "data" / "tiny-llama"
-NEEDS_COLUMNS = pytest.mark.xfail(
-    reason="hub.transforms.gather_rows reorders only parts whose rows lie along the first axis", strict=True
-)
 ROUTES = {"codes": 44, "vectors": 13}
 """Tensors of tiny-llama: matrices, and norms that stay f32."""
 
@@ -96,7 +93,6 @@ def test_damage_is_found(toy, int8) -> None:
     assert "cut.toy" in toy.hub("check", cut, status=1)
 
 
-@NEEDS_COLUMNS
 def test_codes_move_out(toy, int8) -> None:
     """q and k are reordered on the way, by columns, and stay codes."""
     path, tensors = toy.convert(int8, "gguf:q8_0", "out.gguf", "--from", "toy", "--require", "exact")
@@ -121,7 +117,6 @@ def test_codes_move_in(toy, q8_0) -> None:
     assert toy.json("check", path)["faults"] == []
 
 
-@NEEDS_COLUMNS
 def test_codes_become_floats(toy, int8) -> None:
     _, tensors = toy.convert(int8, "gguf:f32", "floats.gguf", "--from", "toy", "--require", "exact")
     assert routes(tensors) == {

@@ -7,12 +7,13 @@ import math
 from dataclasses import replace
 
 import numpy as np  # a fault: an entry module imports nothing heavy
-from hub.api import Affine, Format, LayoutEntry, PartSpec, QuantizerEntry, U8, hookimpl
 from hub_toy.column8 import SCHEME, Column8, Nearest
 from hub_toy.detect import detect  # noqa: F401  (the formats name it)
 from hub_toy.header import placed
 from hub_toy.reader import ToyReader
 from hub_toy.writer import ToyWriter
+
+from hub.api import U8, Affine, Format, LayoutEntry, PartSpec, QuantizerEntry, hookimpl
 
 RANDOM = np.random.default_rng()
 
@@ -154,8 +155,12 @@ def greedy(path, head, names):
 @hookimpl
 def hub_formats():
     def made(name, **given):
-        parts = {"detect": "hub_faulty:detect", "reader": "hub_toy.reader:ToyReader", "writer": "hub_toy.writer:ToyWriter"}
-        return Format(name=name, summary="x", **{**parts, **given})
+        sound = {
+            "detect": "hub_faulty:detect",
+            "reader": "hub_toy.reader:ToyReader",
+            "writer": "hub_toy.writer:ToyWriter",
+        }
+        return Format(name=name, summary="x", **(sound | given))
 
     return [
         *(made(reader.__name__.lower(), reader=f"hub_faulty:{reader.__name__}") for reader in READERS),
