@@ -37,7 +37,7 @@ def refuse_overflow(plan: Plan, largest: Mapping[str, float], registry: Registry
             raise WeightError(
                 f"its largest weight, {most:g}, is beyond what {entry.layout} can hold",
                 path=plan.source.path,
-                tensor=entry.name,
+                tensor=entry.tensor.stored_name,
                 remedy="give the tensor a wider layout with --tensor",
             )
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from hub.errors import HubError, WeightError
+from hub.errors import HubError
 from hub.io.atomic import AtomicOutput, OutputFile
 from hub.ir.part import PartSpec, row_length
 from hub.ir.tensor import Tensor
@@ -80,74 +80,6 @@ def weights(tensor: Tensor, layout: Layout, start: int, stop: int) -> F32Array:
     """Logical rows `start` to `stop` of a tensor in f32, shape (rows, in) or (rows,)."""
     shape = (stop - start, row_length(tensor.shape)) if len(tensor.shape) > 1 else (stop - start,)
     return layout.decode(arrays_of(tensor, start, stop), shape)
-
-
-def scan(plan: Plan, registry: Registry, budget: Budget, progress: Progress) -> None:
-    """Look at every weight of the source before anything is written.
-
-    Raises:
-        WeightError: some are not finite, or too large for the layout they get; names the tensors.
-    """
-    from hub.kernels import Scan
-    from hub.kernels import scan as look
-    from hub.overflow import refuse_overflow
-
-    found: dict[str, list[Any]] = {}
-    progress.start("scan", sum(entry.tensor.nbytes for entry in plan.entries))
-
-    def unit(entry: Entry, start: int, stop: int) -> tuple[Entry, int, Scan, int]:
-        layout = registry.layout(entry.tensor.layout)
-        arrays = arrays_of(entry.tensor, start, stop)
-        read = sum(array.nbytes for array in arrays.values())
-        if isinstance(layout, DenseLayout):
-            return entry, start, look(arrays["data"]), read
-        return entry, start, look(weights(entry.tensor, layout, start, stop)), read
-
-    def units() -> Iterable[Callable[[], tuple[Entry, int, Scan, int]]]:
-        for entry in plan.entries:
-            step = multiple({name: part.spec for name, part in entry.tensor.parts.items()})
-            for start, stop in tiles(entry.tensor, step, budget):
-                yield lambda e=entry, a=start, b=stop: unit(e, a, b)  # type: ignore[misc]
-
-    def done(result: tuple[Entry, int, Scan, int]) -> None:
-        entry, start, seen, read = result
-        progress.advance(read)
-        record = found.setdefault(entry.name, [entry, 0, None, 0.0])
-        record[1] += seen.nonfinite
-        if seen.nonfinite:
-            at = start * row_length(entry.tensor.shape) + seen.first
-            record[2] = at if record[2] is None else min(record[2], at)
-        record[3] = max(record[3], seen.max_abs)
-
-    run_all(units(), budget.threads, done)
-    _refuse_nonfinite(plan, found)
-    refuse_overflow(plan, {name: record[3] for name, record in found.items()}, registry, budget)
-
-
-def _refuse_nonfinite(plan: Plan, found: Mapping[str, list[Any]]) -> None:
-    bad = [record for record in found.values() if record[1]]
-    if not bad:
-        return
-    bad.sort(key=lambda record: record[0].name)
-    entry, count, first, _ = bad[0]
-    span = next(iter(entry.tensor.parts.values())).span
-    others = "".join(f", {record[0].name} ({record[1]})" for record in bad[1:8])
-    others = f"; also {others[2:]}" if others else ""
-    if len(bad) > 8:
-        others += f" and {len(bad) - 8} more tensors"
-    raise WeightError(
-        f"{count} weights are not finite, the first is number {first}{others}",
-        path=span.source.path if span else plan.source.path,
-        tensor=entry.name,
-        offset=span.offset + first * (span.nbytes // max(1, _weights(entry))) if span else None,
-        remedy="the model is damaged; nothing was written",
-    )
-
-
-def _weights(entry: Entry) -> int:
-    import math
-
-    return math.prod(entry.tensor.shape)
 
 
 def fill(

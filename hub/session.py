@@ -151,6 +151,7 @@ def convert(
     from hub import pipeline, planner, report, verifier
     from hub.io.atomic import AtomicOutput, check_room
     from hub.memory import Watch
+    from hub.scan import scan
 
     plugins, watch, progress = registry(), report.Stopwatch(), progress or pipeline.Silent()
     budget = _resources(threads, max_memory)
@@ -164,7 +165,7 @@ def convert(
         if on_plan:
             on_plan(made)
         with watch.stage("scan"):
-            pipeline.scan(made, plugins, budget, progress)
+            scan(made, plugins, budget, progress)
         check_room(final, made.size)
         results: list[TensorResult] = []
         with AtomicOutput(final, folder=made.writer.folder, force=force) as output:

@@ -1,4 +1,5 @@
-"""Makes small models and files for tests, byte by byte and not through hub: safetensors folders, GGUF files, sparse giants."""
+"""Makes small models and files for tests, byte by byte and not through hub: safetensors folders, GGUF files,
+sparse giants."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ TINY = DATA / "tiny-llama"
 ROOT = Path(__file__).parent.parent
 
 _SAFETENSORS = {
-    "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "int8": "I8", "int32": "I32", "int64": "I64",
+    "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "int8": "I8", "int32": "I32",
+    "int64": "I64",
     "uint8": "U8",
 }  # fmt: skip
 NUMPY = {"f64": np.float64, "f32": np.float32, "f16": np.float16, "bf16": ml_dtypes.bfloat16}
@@ -162,7 +164,14 @@ KV_TYPES = {
     "u8": (0, "B"), "i8": (1, "b"), "u16": (2, "H"), "i16": (3, "h"), "u32": (4, "I"), "i32": (5, "i"), "f32": (6, "f"),
     "bool": (7, "?"), "u64": (10, "Q"), "i64": (11, "q"), "f64": (12, "d"),
 }  # fmt: skip
-GGUF_TYPES = {"f32": (0, 1, 4), "f16": (1, 1, 2), "bf16": (30, 1, 2), "q8_0": (8, 32, 34), "q4_0": (2, 32, 18), "q4_k": (12, 256, 144)}
+GGUF_TYPES = {
+    "f32": (0, 1, 4),
+    "f16": (1, 1, 2),
+    "bf16": (30, 1, 2),
+    "q8_0": (8, 32, 34),
+    "q4_0": (2, 32, 18),
+    "q4_k": (12, 256, 144),
+}
 Kv = tuple[str, str, Any]
 
 

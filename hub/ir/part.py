@@ -141,6 +141,14 @@ class Part(ABC):
         """Where the bytes lie, if they lie in one piece in a file."""
         return None
 
+    def stored_row(self, row: int) -> int:
+        """Which row of the file logical row `row` is."""
+        return row
+
+    def row_span(self, row: int) -> Span | None:
+        """Where the bytes of logical row `row` lie, if they lie in one piece in a file."""
+        return None
+
 
 @dataclass(frozen=True)
 class Span:
@@ -173,6 +181,10 @@ class FilePart(Part):
     def span(self) -> Span:
         return Span(self.source, self.offset, self.spec.nbytes)
 
+    def row_span(self, row: int) -> Span | None:
+        first, length, count, _ = self.spec.runs(row, row + 1)
+        return Span(self.source, self.offset + first, length) if count == 1 and self.spec.per == 1 else None
+
 
 @dataclass(frozen=True)
 class ArrayPart(Part):
@@ -202,3 +214,9 @@ class GatherPart(Part):
 
     def load(self, start: int, stop: int) -> np.ndarray[Any, Any]:
         return self.part.load_rows(self.rows(start, stop))
+
+    def stored_row(self, row: int) -> int:
+        return self.part.stored_row(self.rows(row, row + 1)[0])
+
+    def row_span(self, row: int) -> Span | None:
+        return self.part.row_span(self.rows(row, row + 1)[0])

@@ -35,6 +35,7 @@ class Tensor:
         name: as the file, or after mapping the architecture, spells it.
         shape: the logical shape, (out, in), whatever a format's own order of axes.
         body: the numbers.
+        stored: the name in the file that the weights come from; empty when it is `name`.
         derived: names of the steps between file and this tensor, for the report; empty when the
             bytes are those of the file.
     """
@@ -43,6 +44,7 @@ class Tensor:
     shape: Shape
     body: Body
     derived: tuple[str, ...] = ()
+    stored: str = ""
 
     @property
     def layout(self) -> str:
@@ -74,4 +76,9 @@ class Tensor:
 
     def renamed(self, name: str) -> Tensor:
         """The same tensor under another name."""
-        return replace(self, name=name)
+        return replace(self, name=name, stored=self.stored_name)
+
+    @property
+    def stored_name(self) -> str:
+        """The name to use when the fault is the file's."""
+        return self.stored or self.name

@@ -6,9 +6,9 @@ import json
 import re
 
 import pytest
+from made_models import TINY, folder, llama_config, llama_shapes, read_gguf, safetensors_bytes, weights
 
 from hub._version import __version__
-from made_models import TINY, folder, llama_config, llama_shapes, read_gguf, safetensors_bytes, weights
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,9 @@ def test_help_names_every_command(hub):
     assert hub("--version").out.split()[-1] == __version__
 
 
-@pytest.mark.parametrize("command", ["convert", "plan", "inspect", "check", "formats", "plugins", "plugin", "plugin test"])
+@pytest.mark.parametrize(
+    "command", ["convert", "plan", "inspect", "check", "formats", "plugins", "plugin", "plugin test"]
+)
 def test_every_command_has_help(hub, command):
     text = hub(*command.split(), "--help").out
     assert text.startswith("Usage: hub")
@@ -46,10 +48,13 @@ def test_every_command_has_help(hub, command):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["convert"], ["convert", TINY], ["convert", "--to", "gguf"], ["nothing"], ["--odd"], ["convert", "--to", "gguf", TINY, "--odd"],
-        ["convert", "--to", "gguf:q4_0", TINY, "x", "y"], ["convert", "--to", "nothing", TINY], ["convert", "--to", "gguf:q9", TINY],
+        ["convert"], ["convert", TINY], ["convert", "--to", "gguf"], ["nothing"], ["--odd"], ["convert", "--to",
+        "gguf", TINY, "--odd"],
+        ["convert", "--to", "gguf:q4_0", TINY, "x", "y"], ["convert", "--to", "nothing", TINY], ["convert", "--to",
+        "gguf:q9", TINY],
         ["convert", "--to", "gguf", "--from", "nothing", TINY], ["convert", "--to", "gguf", TINY, "--threads", "0"],
-        ["convert", "--to", "gguf", TINY, "--max-memory", "lots"], ["convert", "--to", "gguf", TINY, "--max-memory", "1M"],
+        ["convert", "--to", "gguf", TINY, "--max-memory", "lots"], ["convert", "--to", "gguf", TINY, "--max-memory",
+        "1M"],
         ["convert", "--to", "gguf", TINY, "--tensor", "x"], ["convert", "--to", "gguf", TINY, "--tensor", "(=q8_0"],
         ["convert", "--to", "gguf", TINY, "--set", "x"], ["convert", "--to", "gguf", TINY, "--recipe", "purr"],
         ["convert", "--to", "gguf", TINY, "--require", "much"], ["convert", "--to", "gguf", TINY, "--report", "x.txt"],
@@ -75,7 +80,7 @@ def test_no_arguments_print_help_with_status_2(program):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda path: None, "no such file"),
+        (lambda _: None, "no such file"),
         (lambda path: path.write_bytes(b""), "empty"),
         (lambda path: path.write_bytes(b"hello, world"), "none of the known formats"),
         (lambda path: path.write_bytes(b"GGUF\x03"), "truncated"),
@@ -98,7 +103,9 @@ def test_bad_input_is_status_1_and_one_line(hub, tmp_path, command, make, messag
 
 def test_inspect_a_folder(hub):
     text = hub("inspect", TINY).out
-    assert re.search(r"safetensors, architecture LlamaForCausalLM, 57 tensors, 5\.8 M weights, 11\.5 MB in 1 file$", text, re.M)
+    assert re.search(
+        r"safetensors, architecture LlamaForCausalLM, 57 tensors, 5\.8 M weights, 11\.5 MB in 1 file$", text, re.M
+    )
     assert "hidden_size = 256" in text
     assert "companions: " in text
     assert "model.layers.0" not in text
@@ -109,8 +116,12 @@ def test_inspect_a_folder(hub):
 
 
 def test_inspect_lists_tensors_when_asked(hub, gguf):
-    assert re.search(r"^  model\.layers\.0\.\S+ \[256\] bf16 512 bytes at \d+$", hub("inspect", TINY, "--tensors").out, re.M)
-    (listed,) = [t for t in hub("inspect", gguf, "--tensors", "--json").json["list"] if t["name"] == "token_embd.weight"]
+    assert re.search(
+        r"^  model\.layers\.0\.\S+ \[256\] bf16 512 bytes at \d+$", hub("inspect", TINY, "--tensors").out, re.M
+    )
+    (listed,) = [
+        t for t in hub("inspect", gguf, "--tensors", "--json").json["list"] if t["name"] == "token_embd.weight"
+    ]
     assert (listed["shape"], listed["layout"], listed["bytes"]) == ([2048, 256], "ggml.Q4_K", 2048 * 144)
     _, tensors = read_gguf(gguf)
     raw = gguf.read_bytes()[listed["offset"] :][: listed["bytes"]]
@@ -158,7 +169,10 @@ def test_plan_prints_and_writes_nothing(hub, tmp_path, monkeypatch):
     assert re.search(r"^to gguf:q4_k_m: [\d.]+ MB, 4\.87 bits per weight$", text, re.M)
     assert re.search(r"^ +bf16 -> Q4_K +quantize +lossy +39 tensors$", text, re.M)
     assert "blk.0.attn_q" not in text
-    assert "blk.0.attn_q.weight [256, 256] bf16 -> Q4_K quantize lossy" in hub("plan", "--to", "gguf:q4_k_m", TINY, "-v").out
+    assert (
+        "blk.0.attn_q.weight [256, 256] bf16 -> Q4_K quantize lossy"
+        in hub("plan", "--to", "gguf:q4_k_m", TINY, "-v").out
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -208,7 +222,9 @@ def test_check_counts_weights_that_are_no_numbers(hub, tmp_path):
     path = folder(tmp_path / "m", arrays=arrays)
     text = hub("check", path, status=1).out
     assert "tensor model.norm.weight: 1 weights are not finite, the first is number 7" in text
-    assert f"tensor model.layers.1.mlp.up_proj.weight: 1 weights are not finite, the first is number {3 * 256 + 5}" in text
+    assert (
+        f"tensor model.layers.1.mlp.up_proj.weight: 1 weights are not finite, the first is number {3 * 256 + 5}" in text
+    )
     assert text.endswith("2 faults\n")
     assert len(hub("check", path, "--json", status=1).json["faults"]) == 2
 

@@ -8,7 +8,6 @@ import re
 
 import numpy as np
 import pytest
-
 from made_models import TINY, folder, llama_config, llama_shapes, read_gguf, weights
 
 
@@ -98,7 +97,8 @@ def test_targets_that_cannot_be(hub, small, tmp_path, monkeypatch, target):
 
 def test_tensor_rules(hub, small, tmp_path):
     hub(
-        "convert", "--to", "gguf:q4_k_m", small, tmp_path / "x.gguf", "--tensor", "attn_k=q8_0", "--tensor", "^output=F16",
+        "convert", "--to", "gguf:q4_k_m", small, tmp_path / "x.gguf", "--tensor", "attn_k=q8_0", "--tensor",
+        "^output=F16",
         "--tensor", "ffn_up=ggml.Q4_0",
     )  # fmt: skip
     found = types(tmp_path / "x.gguf")
@@ -128,7 +128,8 @@ def test_recipes(hub, small, tmp_path, kind):
 def test_the_command_line_wins_over_the_recipe(hub, small, tmp_path):
     (tmp_path / "r.toml").write_text('[[tensors]]\nmatch = "attn_k"\nlayout = "q8_0"\n[set]\n"general.name" = "R"\n')
     hub(
-        "convert", "--to", "gguf:q4_0", small, tmp_path / "x.gguf", "--recipe", tmp_path / "r.toml", "--tensor", "k=f16",
+        "convert", "--to", "gguf:q4_0", small, tmp_path / "x.gguf", "--recipe", tmp_path / "r.toml", "--tensor",
+        "k=f16",
         "--set", "general.name=C",
     )  # fmt: skip
     assert types(tmp_path / "x.gguf")["blk.0.attn_k.weight"] == F16
@@ -137,7 +138,8 @@ def test_the_command_line_wins_over_the_recipe(hub, small, tmp_path):
 
 def test_settings(hub, small, tmp_path):
     text = hub(
-        "convert", "--to", "gguf:q4_0", small, tmp_path / "x.gguf", "--set", "general.name=A b", "--set", "llama.context_length=99",
+        "convert", "--to", "gguf:q4_0", small, tmp_path / "x.gguf", "--set", "general.name=A b", "--set",
+        "llama.context_length=99",
         "--set", "my.key=u8:7", "--set", "my.flag=true", "--set", 'my.list=arr[str]:["x", "y"]',
     ).out  # fmt: skip
     kvs = {key: (kind, value) for key, kind, value in read_gguf(tmp_path / "x.gguf")[0]}
@@ -159,7 +161,11 @@ def test_what_is_printed(hub, small, tmp_path):
     done = hub("convert", "--to", "gguf:q4_0", small, tmp_path / "x.gguf")
     assert done.err == ""
     assert re.search(r"^wrote .*x\.gguf: [\d.]+ [kM]B in [\d.]+ s, peak private memory [\d.]+ MB$", done.out, re.M)
-    assert re.search(r"^verified: 5 of 21 tensors bit-equal to the source, 16 quantized or rounded; lowest SQNR \d+\.\d dB", done.out, re.M)
+    assert re.search(
+        r"^verified: 5 of 21 tensors bit-equal to the source, 16 quantized or rounded; lowest SQNR \d+\.\d dB",
+        done.out,
+        re.M,
+    )
     assert "blk.1.ffn_up.weight [" not in done.out
     verbose = hub("convert", "--to", "gguf:q4_0", small, tmp_path / "y.gguf", "-v").out
     assert "blk.1.ffn_up.weight [512, 256] bf16 -> Q4_0 quantize lossy" in verbose
@@ -208,7 +214,7 @@ def test_weights_that_are_no_numbers_stop_it_before_it_writes(hub, tmp_path, val
     arrays["model.layers.0.mlp.up_proj.weight"][2, 3] = value
     done = converted(hub, tmp_path, arrays, "gguf:q4_0", status=1)
     assert f"1 weights are not finite, the first is number {2 * 256 + 3}" in done.err
-    assert "blk.0.ffn_up.weight" in done.err
+    assert "model.layers.0.mlp.up_proj.weight" in done.err
     assert names(tmp_path) == ["m"]
 
 
@@ -230,7 +236,8 @@ def test_doubles_beyond_f32_are_told_as_infinite_in_one_line(program, tmp_path):
 
 
 def test_all_zeros(hub, tmp_path):
-    """A scale of -0 turns zeros into -0: other bits, no error; the summary must not stumble over a ratio without noise."""
+    """A scale of -0 turns zeros into -0: other bits, no error; the summary must not stumble over a ratio without
+    noise."""
     arrays = {name: np.zeros_like(array) for name, array in weights(llama_shapes(llama_config())).items()}
     text = converted(hub, tmp_path, arrays, "gguf:q4_0", "--report", tmp_path / "r.json").out
     assert "verified: " in text
@@ -251,7 +258,8 @@ def test_weights_that_a_type_represents_exactly(hub, tmp_path):
 
 @pytest.mark.parametrize("byte", [0, 0xFF], ids=["zeros", "no numbers"])
 def test_an_output_that_does_not_agree_is_kept_aside_with_status_3(hub, tmp_path, monkeypatch, byte):
-    """A broken quantizer: all zeros, or scales that are NaN. The file is written, found out, and never gets its name."""
+    """A broken quantizer: all zeros, or scales that are NaN. The file is written, found out, and never gets its
+    name."""
     from hub_gguf.quantizers import GgmlQuantizer
 
     right = GgmlQuantizer.quantize
@@ -274,9 +282,19 @@ def test_an_output_that_does_not_agree_is_kept_aside_with_status_3(hub, tmp_path
     hub("convert", "--to", "gguf:q8_0", tmp_path / "m", tmp_path / "y.gguf", "--verify", "none")  # nobody looks
 
 
-@pytest.mark.parametrize("change", ["a bit", "a tensor less"])
-def test_a_disk_that_lies_is_found_out(hub, tmp_path, monkeypatch, change):
-    """One bit of a copied tensor, or a tensor that the written file lacks, is a fault too."""
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("a bit", "1 of 256 weights differ, the route is exact"),
+        ("a tensor less", "the output lacks it"),
+        ("a tensor more", "the plan does not"),
+        ("a shape", "shape [128], planned was [256]"),
+        ("a layout", "layout f16, planned was f32"),
+    ],
+)
+def test_a_disk_that_lies_is_found_out(hub, tmp_path, monkeypatch, change, message):
+    """One bit of a copied tensor is a fault, and so is every disagreement about what there is."""
+    from hub.api import F16, F32, Dense, FilePart, Tensor, rows_spec
     from hub_gguf.reader import GgufReader
 
     right = GgufReader.open
@@ -291,17 +309,24 @@ def test_a_disk_that_lies_is_found_out(hub, tmp_path, monkeypatch, change):
                 file.seek(part.offset)
                 file.write(bytes([byte ^ 1]))
             return right(self, path)
-        del model.tensors["output_norm.weight"]
+        old = model.tensors.pop("output_norm.weight")
+        shape, dtype = {"a shape": ((128,), F32), "a layout": ((256,), F16)}.get(change, ((256,), F32))
+        part = FilePart(rows_spec(dtype, shape), old.parts["data"].source, old.parts["data"].offset)
+        if change != "a tensor less":
+            model.tensors["output_norm.weight"] = Tensor("output_norm.weight", shape, Dense(part))
+        if change == "a tensor more":
+            model.tensors["more.weight"] = Tensor("more.weight", shape, Dense(part))
         return model
 
     monkeypatch.setattr(GgufReader, "open", lying)
     done = converted(hub, tmp_path, None, "gguf:f32", status=3)
-    assert "output_norm.weight" in done.err
+    assert message in done.err
+    assert ("more.weight" if change == "a tensor more" else "output_norm.weight") in done.err
     assert names(tmp_path) == ["m", "x.gguf.rejected"]
 
 
 def test_a_model_whose_rows_are_longer_than_a_usual_tile(hub, tmp_path):
-    config = llama_config(intermediate_size=(1 << 21) + 256, num_hidden_layers=1, hidden_size=8, num_attention_heads=1,
+    config = llama_config(intermediate_size=(1 << 21) + 256, num_hidden_layers=1, hidden_size=2, num_attention_heads=1,
                           num_key_value_heads=1, vocab_size=8)  # fmt: skip
     arrays = weights(llama_shapes(config), "bf16")
     converted(hub, tmp_path, arrays, "gguf:q8_0", "--threads", "2", config=config)

@@ -1,9 +1,9 @@
-"""The same weights from different sources give the same output: GGUF and safetensors, whole and in pieces, wide and narrow."""
+"""The same weights from different sources give the same output: GGUF and safetensors, whole and in pieces, wide
+and narrow."""
 
 from __future__ import annotations
 
 import pytest
-
 from made_models import TINY, folder, llama_config, read_gguf, split_gguf, tiny_as
 
 TYPES = {0: "f32", 1: "f16", 30: "bf16", 8: "q8_0", 12: "q4_k"}
@@ -70,7 +70,9 @@ def test_alignment_and_split_keys_are_not_carried_over(hub, made, tmp_path):
 
     kvs, found = read_gguf(made["f32"])
     sizes = {0: 4}
-    chosen = {name: ("f32", shape, raw[: len(raw) // 32 * 32]) for name, (kind, shape, raw) in found.items() if sizes[kind]}
+    chosen = {
+        name: ("f32", shape, raw[: len(raw) // 32 * 32]) for name, (kind, shape, raw) in found.items() if sizes[kind]
+    }
     extra = [("general.alignment", "u32", 32), ("split.count", "u16", 0), ("split.no", "u16", 0), ("my.key", "i8", -3)]
     hub("convert", "--to", "gguf", "-q", write_gguf(tmp_path / "a.gguf", [*kvs, *extra], chosen), tmp_path / "b.gguf")
     new = keys(tmp_path / "b.gguf")
@@ -80,18 +82,25 @@ def test_alignment_and_split_keys_are_not_carried_over(hub, made, tmp_path):
 
 
 def test_types_of_keys_survive(hub, tmp_path):
-    """Whatever its type and however strange: numbers of every width, empty strings and arrays, bytes that are not UTF-8."""
+    """Whatever its type and however strange: numbers of every width, empty strings and arrays, bytes that are not
+    UTF-8."""
     odd = [
-        ("t.u8", "u8", 200), ("t.i8", "i8", -100), ("t.u16", "u16", 60000), ("t.i16", "i16", -30000), ("t.u32", "u32", 1 << 31),
-        ("t.i32", "i32", -1), ("t.f32", "f32", 0.5), ("t.bool", "bool", True), ("t.u64", "u64", 1 << 63), ("t.i64", "i64", -(1 << 62)),
-        ("t.f64", "f64", 0.1), ("t.str", "str", b""), ("t.raw", "str", b"\xff\xfe a"), ("t.none", "arr[str]", []), ("t.no", "arr[i32]", []),
-        ("t.strs", "arr[str]", [b"", b"\xff", "é".encode()]), ("t.flags", "arr[bool]", [True, False]), ("t.many", "arr[i16]", list(range(500))),
+        ("t.u8", "u8", 200), ("t.i8", "i8", -100), ("t.u16", "u16", 60000), ("t.i16", "i16", -30000),
+        ("t.u32", "u32", 1 << 31),
+        ("t.i32", "i32", -1), ("t.f32", "f32", 0.5), ("t.bool", "bool", True), ("t.u64", "u64", 1 << 63),
+        ("t.i64", "i64", -(1 << 62)),
+        ("t.f64", "f64", 0.1), ("t.str", "str", b""), ("t.raw", "str", b"\xff\xfe a"), ("t.none", "arr[str]", []),
+        ("t.no", "arr[i32]", []),
+        ("t.strs", "arr[str]", [b"", b"\xff", "é".encode()]), ("t.flags", "arr[bool]", [True, False]),
+        ("t.many", "arr[i16]", list(range(500))),
     ]  # fmt: skip
     from made_models import write_gguf
 
     hub("convert", "--to", "gguf:f32", "-q", folder(tmp_path / "m"), tmp_path / "a.gguf")
     kvs, found = read_gguf(tmp_path / "a.gguf")
-    write_gguf(tmp_path / "b.gguf", [*kvs, *odd], {name: ("f32", shape, raw) for name, (_, shape, raw) in found.items()})
+    write_gguf(
+        tmp_path / "b.gguf", [*kvs, *odd], {name: ("f32", shape, raw) for name, (_, shape, raw) in found.items()}
+    )
     hub("convert", "--to", "gguf", "-q", tmp_path / "b.gguf", tmp_path / "c.gguf")
     new = keys(tmp_path / "c.gguf")
     assert {key: new[key] for key, _, _ in odd} == {key: (kind, value) for key, kind, value in odd}
@@ -122,7 +131,8 @@ def test_a_split_gguf_is_read_as_one(hub, made, tmp_path, count):
 
 @pytest.mark.parametrize("shards", [2, 4])
 def test_shards_are_read_as_one(hub, tmp_path, shards):
-    """Tensors are ordered by shard, so a float file's order may differ; quantized files sort, so they are the same file."""
+    """Tensors are ordered by shard, so a float file's order may differ; quantized files sort, so they are the same
+    file."""
     (tmp_path / "b").mkdir()
     sharded = tiny_as(tmp_path / "a" / "model", "bf16", shards)
     single = tiny_as(tmp_path / "b" / "model", "bf16")

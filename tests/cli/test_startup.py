@@ -1,4 +1,5 @@
-"""What a command imports and reads before it answers. Times are measured by tests/bench/startup.py; here are their causes."""
+"""What a command imports and reads before it answers. Times are measured by tests/bench/startup.py; here are their
+causes."""
 
 from __future__ import annotations
 
@@ -7,7 +8,6 @@ import subprocess
 import sys
 
 import pytest
-
 from made_models import TINY, disk_used, llama_config, llama_shapes, sparse_safetensors, write_gguf
 
 GB = 10**9
@@ -31,7 +31,18 @@ def imported(*arguments):
     return set(done.stderr.splitlines()[-1].split())
 
 
-HEAVY = {"numpy", "ml_dtypes", "gguf", "tokenizers", "yaml", "rich", "safetensors", "sentencepiece", "torch", "transformers"}
+HEAVY = {
+    "numpy",
+    "ml_dtypes",
+    "gguf",
+    "tokenizers",
+    "yaml",
+    "rich",
+    "safetensors",
+    "sentencepiece",
+    "torch",
+    "transformers",
+}
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +63,9 @@ def files(tmp_path_factory):
     import json
 
     (folder / "config.json").write_text(json.dumps(config))
-    sparse_safetensors(folder / "model.safetensors", {name: ("f16", shape) for name, shape in llama_shapes(config).items()})
+    sparse_safetensors(
+        folder / "model.safetensors", {name: ("f16", shape) for name, shape in llama_shapes(config).items()}
+    )
     return {"gguf": base / "whole.gguf", "split": base / "part-00001-of-00020.gguf", "folder": folder}
 
 
@@ -70,7 +83,9 @@ def vocabulary(tmp_path_factory):
     return write_gguf(path, kvs, {"output_norm.weight": ("f32", (32,), bytes(128))})
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["convert", "--help"], ["inspect", "--help"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["convert", "--help"], ["inspect", "--help"]], ids=" ".join
+)
 def test_help_imports_neither_numpy_nor_plugins(arguments):
     found = imported(*arguments)
     assert not found & (HEAVY | {"pluggy", "hub_native", "hub_gguf", "hub_safetensors", "hub.session", "hub.plugins"})

@@ -42,7 +42,9 @@ def tensors_of(model):
                 "ffn_down_exps.weight": (experts, h, f), "ffn_down_exps.bias": (experts, h),
             }  # fmt: skip
             if model.get("shared"):
-                layer |= {f"ffn_{kind}_shexp.weight": (f, h) for kind in ("gate", "up")} | {"ffn_down_shexp.weight": (h, f)}
+                layer |= {f"ffn_{kind}_shexp.weight": (f, h) for kind in ("gate", "up")} | {
+                    "ffn_down_shexp.weight": (h, f)
+                }
         shapes |= {f"blk.{i}.{name}": shape for name, shape in layer.items()}
     return sorted(shapes.items(), key=lambda item: order(item[0]))
 
@@ -80,7 +82,11 @@ def test_every_tensor_gets_the_type_that_llama_cpp_gives_it(name, file_type):
     assert ours == deviating
     assert FILE_TYPES[file_type].default == table["default"]
     kept = {tensor for (tensor, _), choice in zip(tensors, choices, strict=True) if choice is None}
-    assert all(len(shape) < 2 or tensor.endswith(("bias", "ffn_gate_inp.weight")) for tensor, shape in tensors if tensor in kept)
+    assert all(
+        len(shape) < 2 or tensor.endswith(("bias", "ffn_gate_inp.weight"))
+        for tensor, shape in tensors
+        if tensor in kept
+    )
 
 
 @pytest.mark.parametrize("name", sorted(GOLDEN))
@@ -113,7 +119,8 @@ def test_pure_and_manual_types_win_over_the_mixture():
 
 
 def test_manual_types_do_not_advance_the_counters():
-    """llama.cpp counts only tensors that reach the rules: with attn_v of layer 0 set by hand, the next four still count as the
+    """llama.cpp counts only tensors that reach the rules: with attn_v of layer 0 set by hand, the next four still
+    count as the
     first four of Q4_K_S."""
     facts = Facts("llama", 32, 32, 8)
     tensors = [(f"blk.{i}.attn_v.weight", (1024, 4096)) for i in range(32)]

@@ -56,7 +56,7 @@ def test_not_finite(tmp_path: Path, dtype: str, at: int, value: float, to: str) 
     source = model(tmp_path / "m", dtype, {at: value})
     raw = (source / "model.safetensors").read_bytes()
     index = at % (ROWS * WIDTH)
-    line = refused("convert", "--to", to, source, tmp_path / "o.gguf", tensor=IN_GGUF, offset=True, watch=tmp_path,
+    line = refused("convert", "--to", to, source, tmp_path / "o.gguf", tensor=NAME, offset=True, watch=tmp_path,
                    names=["model.safetensors", "1 weights are not finite", f"number {index}"])  # fmt: skip
     offset = int(line.split("at byte ")[1].split(":")[0])
     found = {"F16": "<e", "F32": "<f", "F64": "<d"}.get(dtype)
@@ -82,14 +82,14 @@ def test_all_of_them(tmp_path: Path) -> None:
 
 def test_in_a_vector(tmp_path: Path) -> None:
     source = model(tmp_path / "m", "F32", {3: NAN}, "model.norm.weight")
-    refused("convert", "--to", "gguf:q8_0", source, tmp_path / "o.gguf", tensor="output_norm.weight", offset=True,
+    refused("convert", "--to", "gguf:q8_0", source, tmp_path / "o.gguf", tensor="model.norm.weight", offset=True,
             watch=tmp_path)  # fmt: skip
 
 
 def test_in_rows_that_are_reordered(tmp_path: Path) -> None:
     """q_proj's rows move; the message tells a number of the target's order, and does not invent an offset."""
     source = model(tmp_path / "m", "F32", {3 * WIDTH: INF}, "model.layers.0.self_attn.q_proj.weight")
-    refused("convert", "--to", "gguf:q8_0", source, tmp_path / "o.gguf", names=["m"], tensor="blk.0.attn_q.weight",
+    refused("convert", "--to", "gguf:q8_0", source, tmp_path / "o.gguf", names=["m"], tensor="model.layers.0.self_attn.q_proj.weight",
             watch=tmp_path)  # fmt: skip
 
 
@@ -113,7 +113,7 @@ def test_check_lists_them(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_too_large(tmp_path: Path, dtype: str, value: float, to: str) -> None:
     source = model(tmp_path / "m", dtype, {ROWS * WIDTH - 1: value})
-    refused("convert", "--to", to, source, tmp_path / "o.gguf", names=["m"], tensor=IN_GGUF, watch=tmp_path)
+    refused("convert", "--to", to, source, tmp_path / "o.gguf", names=["m"], tensor=NAME, watch=tmp_path)
 
 
 @pytest.mark.parametrize("variant", ["q2_k", "q3_k_m", "q4_k_m", "q5_k_m", "q6_k"])
@@ -127,7 +127,7 @@ def test_too_large_for_blocks_of_256(tmp_path: Path, variant: str, value: float)
     shape, data = made[NAME][1:]
     made[NAME] = "F32", shape, data[:-4] + struct.pack("<f", value)
     source = folder(tmp_path / "m", config=config, made=made)
-    refused("convert", "--to", f"gguf:{variant}", source, tmp_path / "o.gguf", tensor=IN_GGUF, watch=tmp_path)
+    refused("convert", "--to", f"gguf:{variant}", source, tmp_path / "o.gguf", tensor=NAME, watch=tmp_path)
 
 
 @pytest.mark.parametrize("to", ["gguf:f16", "gguf:q8_0", "gguf:f32", "gguf:bf16"])
@@ -173,3 +173,14 @@ def test_a_type_without_a_layout(tmp_path: Path) -> None:
     path.write_bytes(gguf(llama_kvs(**wide), infos))
     refused("convert", "--to", "gguf:q8_0", path, tmp_path / "o.gguf", names=["in.gguf", "Q8_K"],
             tensor="blk.0.ffn_down.weight", watch=tmp_path)  # fmt: skip
+
+
+def test_reordered_rows_are_told_where_the_file_has_them(tmp_path: Path) -> None:
+    # The rows of q move on the way to GGUF; name, number and offset are those of the source all the same.
+    name, index = "model.layers.0.self_attn.q_proj.weight", 3 * WIDTH + 5
+    source = model(tmp_path / "m", "F32", {index: NAN}, name=name)
+    line = refused("convert", "--to", "gguf:q8_0", source, tmp_path / "o.gguf", tensor=name, offset=True,
+                   names=["model.safetensors", f"the first is number {index};"])  # fmt: skip
+    offset = int(line.split("at byte ")[1].split(":")[0])
+    (seen,) = struct.unpack("<f", (source / "model.safetensors").read_bytes()[offset : offset + 4])
+    assert math.isnan(seen)

@@ -200,7 +200,9 @@ def test_a_folder_that_is_not_there(tmp_path):
         AtomicOutput(tmp_path / "no" / "out", folder=False)
 
 
-@pytest.mark.parametrize(("code", "message"), [(errno.ENOSPC, "no space"), (errno.EFBIG, "size"), (errno.EIO, "nput/output")])
+@pytest.mark.parametrize(
+    ("code", "message"), [(errno.ENOSPC, "no space"), (errno.EFBIG, "size"), (errno.EIO, "nput/output")]
+)
 def test_a_disk_that_fails_is_one_line(tmp_path, monkeypatch, code, message):
     with AtomicOutput(tmp_path / "out", folder=False) as output:
         file = output.create("", 10)

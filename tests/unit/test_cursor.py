@@ -51,7 +51,18 @@ def test_it_stops_before_numbers_become_huge():
 
 def test_numbers_are_little_endian(opened):
     cursor = opened(struct.pack("<BbHhIiQqfd", 255, -1, 65535, -2, 2**32 - 1, -3, 2**64 - 1, -4, 0.5, 0.25))
-    assert [cursor.number(code) for code in "BbHhIiQqfd"] == [255, -1, 65535, -2, 2**32 - 1, -3, 2**64 - 1, -4, 0.5, 0.25]
+    assert [cursor.number(code) for code in "BbHhIiQqfd"] == [
+        255,
+        -1,
+        65535,
+        -2,
+        2**32 - 1,
+        -3,
+        2**64 - 1,
+        -4,
+        0.5,
+        0.25,
+    ]
     assert cursor.left == 0
     with pytest.raises(FormatError, match="truncated: the flag needs 1 bytes, 0 are left"):
         cursor.integer("B", "the flag")
@@ -97,9 +108,7 @@ def test_going_back_reads_again(opened, monkeypatch):
     assert cursor.take(3) == b"\1\2\3"
 
 
-@pytest.mark.parametrize(
-    ("value", "fits"), [(0, True), (3, True), (4, False), (-1, False), (2**62, False)]
-)
+@pytest.mark.parametrize(("value", "fits"), [(0, True), (3, True), (4, False), (-1, False), (2**62, False)])
 def test_counts_are_compared_with_what_is_left(opened, value, fits):
     cursor = opened(struct.pack("<q", value) + bytes(12))
     if fits:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +18,8 @@ NAMES = {"a": 6, "b": 4, "zero": 0, "rope.type": "yarn", "yes": True, "no": Fals
     ("text", "value"),
     [
         ("a", 6), ("a * b", 24), ("a // b", 1), ("a / b", 1.5), ("a + b * 2", 14), ("(a + b) * 2", 20), ("a - b", 2),
-        ("rope.type == 'yarn'", True), ("rope.type != 'yarn'", False), ("rope.type == 'a' or rope.type == 'yarn'", True),
+        ("rope.type == 'yarn'", True), ("rope.type != 'yarn'", False),
+        ("rope.type == 'a' or rope.type == 'yarn'", True),
         ("yes and no", False), ("yes and a", True), ("no or b", 4), ("zero or b or a", 4), ("not no", True),
         ("missing", None), ("missing or 7", 7), ("zero or missing", False), ("'silu' == word", True), ("1.5e3", 1500.0),
         (7, 7), (1e-6, 1e-6), (False, False),
@@ -37,9 +40,12 @@ def test_division_by_zero(text):
 @pytest.mark.parametrize(
     "text",
     [
-        "__import__('os')", "a.__class__()", "a()", "print(a)", "[a]", "(a, b)", "{a: b}", "{a}", "a[0]", "a if b else 1",
-        "lambda: a", "a := 1", "a < b", "a == b == 6", "a in b", "a is b", "-a", "~a", "a ** b", "a % b", "a << 40", "a @ b",
-        "f'{a}'", "b'x'", "None", "...", "1j", "a; b", "a = 1", "import os", "", "  ", "a b", "await a", "yield", "*a", "a\n+b\nc",
+        "__import__('os')", "a.__class__()", "a()", "print(a)", "[a]", "(a, b)", "{a: b}", "{a}", "a[0]",
+        "a if b else 1",
+        "lambda: a", "a := 1", "a < b", "a == b == 6", "a in b", "a is b", "-a", "~a", "a ** b", "a % b", "a << 40",
+        "a @ b",
+        "f'{a}'", "b'x'", "None", "...", "1j", "a; b", "a = 1", "import os", "", "  ", "a b", "await a", "yield",
+        "*a", "a\n+b\nc",
     ],
 )  # fmt: skip
 def test_nothing_else_is_understood(text):
@@ -61,7 +67,9 @@ def test_calculating_with_what_is_not_a_number(text):
         evaluate(text, NAMES)
 
 
-@pytest.mark.parametrize("text", ["a" * 100_000 + "(", "(" * 300 + "a" + ")" * 300, "a" + " + a" * 20_000, "not " * 5000 + "a", "a\0b"])
+@pytest.mark.parametrize(
+    "text", ["a" * 100_000 + "(", "(" * 300 + "a" + ")" * 300, "a" + " + a" * 20_000, "not " * 5000 + "a", "a\0b"]
+)
 def test_giant_expressions_are_an_error_and_no_crash(text):
     with pytest.raises(ConfigError):
         evaluate(text, NAMES)
@@ -74,7 +82,5 @@ def test_it_calculates_as_python_does(a, b, c):
 
 @given(st.text(max_size=30))
 def test_any_text_is_a_value_or_a_config_error(text):
-    try:
+    with contextlib.suppress(ConfigError):
         evaluate(text, NAMES)
-    except ConfigError:
-        pass

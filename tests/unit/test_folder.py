@@ -35,7 +35,8 @@ def test_names_inside_are_opened(folder):
 @pytest.mark.parametrize(
     "name",
     [
-        "../outside.txt", "sub/../../outside.txt", "sub/../a.txt", "/etc/hostname", "", ".", "..", "./a.txt", "sub//b.txt", "sub/",
+        "../outside.txt", "sub/../../outside.txt", "sub/../a.txt", "/etc/hostname", "", ".", "..", "./a.txt",
+        "sub//b.txt", "sub/",
         "..\\outside.txt", "sub\\..\\a.txt", "C:\\x", "c:/x", "a.txt\0.json", "\\\\host\\share",
     ],
 )  # fmt: skip
@@ -109,7 +110,9 @@ def test_a_folder_that_only_looks_like_one_may_not(tmp_path):
         Folder(hugging_face_cache(tmp_path, "somewhere")).open("model.safetensors")
 
 
-@pytest.mark.parametrize(("name", "message"), [("nothing", "no such file"), ("file", "this is a file"), ("a\0b", "NUL")])
+@pytest.mark.parametrize(
+    ("name", "message"), [("nothing", "no such file"), ("file", "this is a file"), ("a\0b", "NUL")]
+)
 def test_what_is_not_a_folder(tmp_path, name, message):
     (tmp_path / "file").write_text("")
     with pytest.raises(HubError, match=message):

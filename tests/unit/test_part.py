@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -29,7 +30,9 @@ SPECS = st.one_of(
     st.builds(lambda k, n: PartSpec(I32, (k, n), axis=1), st.integers(1, 6), st.integers(1, 9)),
     st.builds(lambda g, n: PartSpec(I32, (g, n), axis=1, per=8), st.integers(1, 4), st.integers(1, 4)),
     st.builds(lambda n, k: PartSpec(F32, (n, k), axis=0, per=4), st.integers(1, 4), st.integers(1, 3)),
-    st.builds(lambda a, n, b: PartSpec(U8, (a, n, b), axis=1, per=2), st.integers(1, 3), st.integers(1, 4), st.integers(1, 3)),
+    st.builds(
+        lambda a, n, b: PartSpec(U8, (a, n, b), axis=1, per=2), st.integers(1, 3), st.integers(1, 4), st.integers(1, 3)
+    ),
     st.builds(lambda n: PartSpec(F32, (n,), axis=None), st.integers(1, 4)),
     st.just(PartSpec(F32, (), axis=None)),
 )
@@ -40,13 +43,14 @@ def rows_of(spec):
 
 
 def cuts(data, spec):
-    """Row ranges that cover everything, at multiples of `per` but for the last: a tensor may have fewer rows than places."""
+    """Row ranges that cover everything, at multiples of `per` but for the last: a tensor may have fewer rows than
+    places."""
     total, step = rows_of(spec), spec.per
     if spec.axis is not None and step > 1:
         total -= data.draw(st.integers(0, step - 1))
     inner = sorted(data.draw(st.sets(st.integers(1, max(1, total // step)), max_size=4)))
     edges = [0, *(i * step for i in inner if i * step < total), total]
-    return list(zip(edges, edges[1:], strict=False))
+    return list(pairwise(edges))
 
 
 @given(SPECS, st.data())

@@ -6,6 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from made_models import TINY, folder, llama_config, llama_shapes, weights
 
 import hub
 from hub import planner
@@ -13,7 +14,6 @@ from hub.errors import ArchitectureError, ConfigError, ExactnessError, PluginErr
 from hub.format import PlannedFile
 from hub.plugins import registry
 from hub.recipe import Recipe, rule
-from made_models import TINY, folder, llama_config, llama_shapes, weights
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +43,13 @@ PLAIN, HEADS, NORMS = 12, 4, 5  # matrices that keep their rows, q and k whose r
     ("source", "to", "wanted"),
     [
         ("f32", "gguf", {("f32", "f32", "copy", "identical"): PLAIN + NORMS, ("f32", "f32", "copy", "exact"): HEADS}),
-        ("f32", "gguf:f32", {("f32", "f32", "copy", "identical"): PLAIN + NORMS, ("f32", "f32", "copy", "exact"): HEADS}),
-        ("f32", "gguf:f16", {("f32", "f16", "cast", "lossy"): PLAIN + HEADS, ("f32", "f32", "copy", "identical"): NORMS}),
+        ("f32", "gguf:f32", {("f32", "f32", "copy", "identical"): PLAIN + NORMS, ("f32", "f32", "copy",
+        "exact"): HEADS}),
+        ("f32", "gguf:f16", {("f32", "f16", "cast", "lossy"): PLAIN + HEADS, ("f32", "f32", "copy",
+        "identical"): NORMS}),
         ("bf16", "gguf:f32", {("bf16", "f32", "cast", "exact"): PLAIN + HEADS + NORMS}),
-        ("bf16", "gguf:f16", {("bf16", "f16", "cast", "lossy"): PLAIN + HEADS, ("bf16", "f32", "cast", "exact"): NORMS}),
+        ("bf16", "gguf:f16", {("bf16", "f16", "cast", "lossy"): PLAIN + HEADS, ("bf16", "f32", "cast",
+        "exact"): NORMS}),
         (
             "bf16", "gguf",
             {("bf16", "bf16", "copy", "identical"): PLAIN, ("bf16", "bf16", "copy", "exact"): HEADS,
@@ -60,7 +63,8 @@ PLAIN, HEADS, NORMS = 12, 4, 5  # matrices that keep their rows, q and k whose r
         ("gguf-f32", "gguf", {("f32", "f32", "copy", "identical"): PLAIN + HEADS + NORMS}),
         (
             "gguf-q8_0", "gguf",
-            {("ggml.Q8_0", "ggml.Q8_0", "copy", "identical"): PLAIN + HEADS, ("f32", "f32", "copy", "identical"): NORMS},
+            {("ggml.Q8_0", "ggml.Q8_0", "copy", "identical"): PLAIN + HEADS, ("f32", "f32", "copy",
+            "identical"): NORMS},
         ),
         (
             "gguf-q8_0", "gguf:f32",
@@ -72,7 +76,8 @@ PLAIN, HEADS, NORMS = 12, 4, 5  # matrices that keep their rows, q and k whose r
         ),
         (
             "gguf-q8_0", "gguf:q8_0",
-            {("ggml.Q8_0", "ggml.Q8_0", "copy", "identical"): PLAIN + HEADS, ("f32", "f32", "copy", "identical"): NORMS},
+            {("ggml.Q8_0", "ggml.Q8_0", "copy", "identical"): PLAIN + HEADS, ("f32", "f32", "copy",
+            "identical"): NORMS},
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -107,7 +112,9 @@ def test_sizes_add_up(made):
     found = plan(made["f32"], "gguf:q4_k_m")
     (file,) = found.files
     assert found.size == file.size
-    assert sum(entry.nbytes for entry in found.entries) < file.size < sum(entry.nbytes for entry in found.entries) + 10_000
+    assert (
+        sum(entry.nbytes for entry in found.entries) < file.size < sum(entry.nbytes for entry in found.entries) + 10_000
+    )
     shapes = llama_shapes(llama_config())
     assert found.weights == sum(int(np.prod(shape)) for shape in shapes.values())
     assert found.bits_per_weight == pytest.approx(8 * sum(e.nbytes for e in found.entries) / found.weights)
@@ -126,7 +133,7 @@ def test_require_lists_what_cannot_be_kept(made):
     planner.require(plan(made["f32"], "gguf"), "exact")
     planner.require(plan(made["gguf-q4_k_s"], "gguf"), "identical")
     planner.require(plan(made["gguf-q4_k_s"], "gguf:q5_k_s"), "exact")
-    with pytest.raises(ExactnessError, match="4 of 21 tensors cannot stay identical: .*attn_q"):
+    with pytest.raises(ExactnessError, match=r"4 of 21 tensors cannot stay identical: .*attn_q"):
         planner.require(plan(made["f32"], "gguf"), "identical")
     for least in ("identical", "exact", "codes"):
         with pytest.raises(ExactnessError, match=f"of 21 tensors cannot stay {least}: .* and 8 more"):
@@ -172,10 +179,10 @@ def test_a_type_without_a_quantizer(made):
 def test_tensors_that_the_architecture_does_not_know(tmp_path):
     arrays = weights(llama_shapes(llama_config()))
     arrays["model.layers.0.self_attn.surprise.weight"] = np.zeros((4, 4), np.float32)
-    with pytest.raises(ArchitectureError, match="does not name: model.layers.0.self_attn.surprise.weight"):
+    with pytest.raises(ArchitectureError, match=r"does not name: model.layers.0.self_attn.surprise.weight"):
         plan(folder(tmp_path / "more", arrays=arrays), "gguf")
     del arrays["model.layers.0.self_attn.surprise.weight"], arrays["model.layers.1.mlp.up_proj.weight"]
-    with pytest.raises(ArchitectureError, match="are missing: model.layers.1.mlp.up_proj.weight"):
+    with pytest.raises(ArchitectureError, match=r"are missing: model.layers.1.mlp.up_proj.weight"):
         plan(folder(tmp_path / "less", arrays=arrays), "gguf")
 
 
@@ -227,12 +234,17 @@ def broken(files, made):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (lambda entries: [PlannedFile("f", 10)], "did not place"),
+        (lambda _: [PlannedFile("f", 10)], "did not place"),
         (lambda entries: [PlannedFile("f", 10, placed={(e.name, "data"): 0 for e in entries})], "outside"),
         (lambda entries: [PlannedFile("f", 1 << 30, placed={(e.name, "data"): 0 for e in entries})], "overlaps"),
         (
             lambda entries: [
-                PlannedFile("f", 1 << 40, [(100, b"xxx"), (102, b"y")], {(e.name, "data"): (i + 1) << 30 for i, e in enumerate(entries)})
+                PlannedFile(
+                    "f",
+                    1 << 40,
+                    [(100, b"xxx"), (102, b"y")],
+                    {(e.name, "data"): (i + 1) << 30 for i, e in enumerate(entries)},
+                )
             ],
             "overlaps at byte 102",
         ),

@@ -82,7 +82,9 @@ def test_what_is_no_recipe(tmp_path, data, message):
     assert caught.value.path == str(tmp_path / "r.json")
 
 
-@pytest.mark.parametrize("raw", [b"pure = ", b"\xff", b"pure = true\npure = true", b"a = 99999999999999999999999999999"])
+@pytest.mark.parametrize(
+    "raw", [b"pure = ", b"\xff", b"pure = true\npure = true", b"a = 99999999999999999999999999999"]
+)
 def test_what_is_no_toml(tmp_path, raw):
     (tmp_path / "r.toml").write_bytes(raw)
     with pytest.raises(FormatError):

@@ -1,4 +1,5 @@
-"""hub.reference is the meaning of the IR: equal to `gguf` for ggml's layouts, and to formulas written here for the schemes
+"""hub.reference is the meaning of the IR: equal to `gguf` for ggml's layouts, and to formulas written here for the
+schemes
 of formats that are told with the IR (docs/design.md, "On paper")."""
 
 from __future__ import annotations
@@ -138,9 +139,7 @@ def test_gptq_with_act_order(random):
     s = random.standard_normal((n, g)).astype(np.float16)
     z = random.integers(1, 17, (n, g), np.uint8)
     g_idx = random.permutation(np.repeat(np.arange(g), k // g)).astype(np.int32)
-    body = Quantized(
-        (n, k), part(q), Affine(4), Dense(part(s)), Index(shared(g_idx), g), zero=Dense(part(z))
-    )
+    body = Quantized((n, k), part(q), Affine(4), Dense(part(s)), Index(shared(g_idx), g), zero=Dense(part(z)))
     wanted = np.empty((n, k), np.float32)
     for column in range(k):
         group = g_idx[column]
@@ -196,10 +195,10 @@ def test_mxfp4_looks_codes_up_and_scales_by_powers_of_two(random):
     n, k = 6, 128
     q = random.integers(0, 16, (n, k), np.uint8)
     e = random.integers(100, 140, (n, k // 32), np.uint8)
-    body = Quantized(
-        (n, k), part(q), Codebook(E2M1), Dense(part(e.view(ml_dtypes.float8_e8m0fnu))), Blocks((1, 32))
+    body = Quantized((n, k), part(q), Codebook(E2M1), Dense(part(e.view(ml_dtypes.float8_e8m0fnu))), Blocks((1, 32)))
+    wanted = (
+        np.array(E2M1, np.float32)[q].reshape(n, -1, 32) * np.ldexp(np.float32(1), e.astype(np.int32) - 127)[:, :, None]
     )
-    wanted = np.array(E2M1, np.float32)[q].reshape(n, -1, 32) * np.ldexp(np.float32(1), e.astype(np.int32) - 127)[:, :, None]
     assert_same_bits(reference.decode(body), wanted.astype(np.float32).reshape(n, k))
 
 
@@ -232,7 +231,9 @@ def test_nf4_with_double_quantization(random):
     c = random.integers(0, 256, (n, k // 64), np.uint8)
     absmax2 = random.random((n, 2)).astype(np.float32)
     mean = np.float32(0.0213)
-    scale = Quantized((n, k // 64), part(c), Codebook(table8), Dense(part(absmax2)), Blocks((1, 4)), offset=Const(float(mean)))
+    scale = Quantized(
+        (n, k // 64), part(c), Codebook(table8), Dense(part(absmax2)), Blocks((1, 4)), offset=Const(float(mean))
+    )
     body = Quantized((n, k), part(q), Codebook(NF4), scale, Blocks((1, 64)))
     absmax = (np.array(table8, np.float32)[c].reshape(n, 2, 4) * absmax2[:, :, None]).astype(np.float32) + mean
     wanted = absmax.reshape(n, -1, 1) * np.array(NF4, np.float32)[q].reshape(n, -1, 64)
@@ -270,13 +271,13 @@ def test_vector_codebook_with_signs(random):
 @pytest.mark.parametrize(
     ("groups", "shape", "index"),
     [
-        (Blocks((0, 0)), (), lambda i, j: ()),
-        (Blocks((0, 0)), (1,), lambda i, j: 0),
-        (Blocks((1, 0)), (6,), lambda i, j: i),
-        (Blocks((1, 0)), (6, 1), lambda i, j: (i, 0)),
-        (Blocks((0, 4)), (3,), lambda i, j: j // 4),
-        (Blocks((0, 1)), (1, 12), lambda i, j: (0, j)),
-        (Blocks((2, 0)), (3, 1), lambda i, j: (i // 2, 0)),
+        (Blocks((0, 0)), (), lambda *_: ()),
+        (Blocks((0, 0)), (1,), lambda *_: 0),
+        (Blocks((1, 0)), (6,), lambda i, _: i),
+        (Blocks((1, 0)), (6, 1), lambda i, _: (i, 0)),
+        (Blocks((0, 4)), (3,), lambda _, j: j // 4),
+        (Blocks((0, 1)), (1, 12), lambda _, j: (0, j)),
+        (Blocks((2, 0)), (3, 1), lambda i, _: (i // 2, 0)),
         (Blocks((3, 4)), (2, 3), lambda i, j: (i // 3, j // 4)),
         (Blocks((1, 4)), (18,), lambda i, j: 3 * i + j // 4),
     ],

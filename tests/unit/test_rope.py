@@ -28,7 +28,8 @@ def settings(raw, **values):
             {"rope_parameters": {"rope_theta": 1e4, "rope_type": "linear", "factor": 2.0}},
         ),
         (
-            {"rope_theta": 5e5, "rope_scaling": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 1, "high_freq_factor": 4,
+            {"rope_theta": 5e5, "rope_scaling": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 1,
+            "high_freq_factor": 4,
                                                  "original_max_position_embeddings": 8192}},
             {"rope_parameters": {"rope_theta": 5e5, "rope_type": "llama3", "factor": 8, "low_freq_factor": 1,
                                  "high_freq_factor": 4, "original_max_position_embeddings": 8192}},
@@ -48,7 +49,9 @@ def test_nothing_is_the_default():
 
 
 def test_the_new_spelling_wins_where_a_file_has_both():
-    found = settings({"rope_theta": 1.0, "rope_scaling": {"type": "linear", "factor": 2}, "rope_parameters": {"rope_theta": 7.0}})
+    found = settings(
+        {"rope_theta": 1.0, "rope_scaling": {"type": "linear", "factor": 2}, "rope_parameters": {"rope_theta": 7.0}}
+    )
     assert found == {"rope.type": "default", "rope.theta": 7.0}
 
 
@@ -89,7 +92,8 @@ def test_settings_that_are_refused(raw, message):
 def factors(head_dim, **rope):
     llama = next(a for a in known() if a.family == "llama")
     raw = {
-        "hidden_size": head_dim * 4, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 8, "vocab_size": 8,
+        "hidden_size": head_dim * 4, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 8,
+        "vocab_size": 8,
         "rope_parameters": {"rope_type": "llama3", **rope},
     }  # fmt: skip
     tensor = llama3_rope_factors("rope_freqs.weight", llama.configure(raw, path="c"))
@@ -100,7 +104,12 @@ def factors(head_dim, **rope):
 def test_factors_of_the_test_model_are_those_of_llama_cpp():
     """tests/data/arch/llama3 through llama.cpp's convert_hf_to_gguf (0c1e570): `rope_freqs.weight` of that file."""
     ours = factors(
-        16, rope_theta=500000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64
+        16,
+        rope_theta=500000.0,
+        factor=8.0,
+        low_freq_factor=1.0,
+        high_freq_factor=4.0,
+        original_max_position_embeddings=64,
     )
     wanted = np.array(
         [0x3F800000, 0x401C4DFB, 0x41000000, 0x41000000, 0x41000000, 0x41000000, 0x41000000, 0x41000000], np.uint32

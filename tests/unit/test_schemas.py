@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator
+from made_models import ROOT, TINY, folder, llama_config
 from referencing import Registry, Resource
 
 import hub
@@ -18,7 +19,6 @@ from hub import recipe
 from hub.cli import main
 from hub.errors import HubError
 from hub.hookspecs import hub_architectures
-from made_models import ROOT, TINY, folder, llama_config
 
 SCHEMAS = {path.name: json.loads(path.read_text()) for path in sorted((ROOT / "schemas").glob("*.schema.json"))}
 REGISTRY = Registry().with_resources([(name, Resource.from_contents(schema)) for name, schema in SCHEMAS.items()])
@@ -163,7 +163,8 @@ def test_the_report_of_a_rejected_output(models, tmp_path, monkeypatch):
     ("path", "value"),
     [
         ("surprise", 1), ("plan/surprise", 1), ("plan/tensors/0/surprise", 1), ("plan/tensors/0/error/surprise", 1),
-        ("input/0/surprise", 1), ("plan/tensors/0/route", "magic"), ("plan/tensors/0/fidelity", "good"), ("plan/size", -1),
+        ("input/0/surprise", 1), ("plan/tensors/0/route", "magic"), ("plan/tensors/0/fidelity", "good"),
+        ("plan/size", -1),
         ("plan/size", "3"), ("plan/fidelity/fine", {"tensors": 1, "bytes": 1}), ("plan/files", []), ("verified", "yes"),
         ("isa", "mmx"), ("threads", 0), ("seconds/later", 1.0), ("input/0/sha256", "abc"), ("input", []),
         ("plan/tensors/0/shape", [-1]), ("plan/tensors/0/error/rmse", "NaN"), ("plan/tensors/0/error/equal", None),
@@ -193,7 +194,13 @@ def test_wrong_events_are_refused(report):
     assert faults("event", done) == []
     assert faults("event", {"event": "done", "report": report})
     assert faults("event", changed(done, "report/surprise", 1))
-    for wrong in ({}, {"event": "stage"}, {"event": "stage", "stage": "rest", "bytes": 1}, {"event": "odd"}, {"event": "plan"}):
+    for wrong in (
+        {},
+        {"event": "stage"},
+        {"event": "stage", "stage": "rest", "bytes": 1},
+        {"event": "odd"},
+        {"event": "plan"},
+    ):
         assert faults("event", wrong)
 
 
@@ -204,12 +211,14 @@ RECIPES = {
     "empty": {},
     "pure": dict(recipe.BUILT_IN["pure"]),
     "all": {
-        "pure": False, "tensors": [{"match": "^output", "layout": "q8_0"}], "set": {"a": "b", "c": 1, "d": 1.5, "e": True},
+        "pure": False, "tensors": [{"match": "^output", "layout": "q8_0"}], "set": {"a": "b", "c": 1, "d": 1.5,
+        "e": True},
     },
 }  # fmt: skip
 NO_RECIPES = [
     {"odd": 1}, {"pure": 1}, {"tensors": {}}, {"tensors": [{"match": "x"}]}, {"tensors": [{"match": "x", "layout": 1}]},
-    {"tensors": [{"match": "x", "layout": "y", "z": 1}]}, {"tensors": [{"match": "(", "layout": "y"}]}, {"set": {"a": [1]}},
+    {"tensors": [{"match": "x", "layout": "y", "z": 1}]}, {"tensors": [{"match": "(", "layout": "y"}]},
+    {"set": {"a": [1]}},
     {"set": {"a": None}}, {"set": []},
 ]  # fmt: skip
 
@@ -260,21 +269,26 @@ def test_an_addition_to_a_family_needs_only_its_format():
     ("path", "value"),
     [
         ("surprise", 1), ("family", ""), ("match/architectures", []), ("config/hidden_size/type", "integer"),
-        ("config/hidden_size/maximum", 3), ("config/Odd", {"type": "int"}), ("rope/types", ["spiral"]), ("rope/theta", 0),
+        ("config/hidden_size/maximum", 3), ("config/Odd", {"type": "int"}), ("rope/types", ["spiral"]),
+        ("rope/theta", 0),
         ("requires", [{"that": "1"}]), ("tensors", {}), ("tensors/model.norm.weight/shape", []),
-        ("tensors/model.norm.weight/shape", [256]), ("tensors/model.norm.weight/odd", 1), ("ignored", [{"pattern": "("}]),
+        ("tensors/model.norm.weight/shape", [256]), ("tensors/model.norm.weight/odd", 1),
+        ("ignored", [{"pattern": "("}]),
         ("tokenizer/kinds", ["magic"]), ("tokenizer/odd", 1), ("formats/gguf/odd", 1),
         ("formats/gguf/tensors/output.weight", {}), ("formats/gguf/tensors/output.weight", {"from": "a", "make": "b"}),
         ("formats/gguf/tensors/output.weight/steps", [{"unknown": "1"}]),
         ("formats/gguf/tensors/output.weight/steps", [{}]), ("formats/gguf/metadata/list", [["a", "u32"]]),
-        ("formats/gguf/metadata/list", [["a", "u31", "b"]]), ("formats/gguf/metadata/list", [["a", "u32", "b", "c", "d"]]),
+        ("formats/gguf/metadata/list", [["a", "u31", "b"]]),
+        ("formats/gguf/metadata/list", [["a", "u32", "b", "c", "d"]]),
     ],
 )  # fmt: skip
 def test_wrong_architectures_are_refused(path, value):
     assert faults("architecture", changed(ARCHITECTURES["llama.toml"], path, value))
 
 
-@pytest.mark.parametrize("path", ["family", "match", "config", "tensors", "config/hidden_size/type", "formats/gguf/architecture"])
+@pytest.mark.parametrize(
+    "path", ["family", "match", "config", "tensors", "config/hidden_size/type", "formats/gguf/architecture"]
+)
 def test_architectures_that_lack_something_are_refused(path):
     assert faults("architecture", changed(ARCHITECTURES["llama.toml"], path, drop=True))
 

@@ -99,7 +99,9 @@ def test_dense_layouts_hold_narrower_ones(source, target, fidelity):
     assert bool(holding.reason) == (fidelity == "lossy")
 
 
-@pytest.mark.parametrize(("target", "fidelity"), [("f32", "exact"), ("f64", "exact"), ("f16", "lossy"), ("bf16", "lossy")])
+@pytest.mark.parametrize(
+    ("target", "fidelity"), [("f32", "exact"), ("f64", "exact"), ("f16", "lossy"), ("bf16", "lossy")]
+)
 def test_f32_holds_every_scheme_since_decoding_is_defined_in_it(target, fidelity):
     assert DENSE[target].can_hold(GPTQ).fidelity == fidelity
 

@@ -1,4 +1,5 @@
-"""Reordering the rows of heads: against the formula of llama.cpp's converter, its own inverse, and any cut into tiles."""
+"""Reordering the rows of heads: against the formula of llama.cpp's converter, its own inverse, and any cut into
+tiles."""
 
 from __future__ import annotations
 
@@ -7,7 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.api import F16, F32, U8, Affine, ArrayPart, ConfigError, Const, Dense, Packed, PartSpec, Quantized, Tensor, rows_spec
+from hub.api import (
+    F16,
+    F32,
+    U8,
+    Affine,
+    ArrayPart,
+    ConfigError,
+    Const,
+    Dense,
+    Packed,
+    PartSpec,
+    Quantized,
+    Tensor,
+    rows_spec,
+)
 from hub.ir.groups import Blocks
 from hub.transforms import MAKERS, STEPS, InterleaveHeads
 
@@ -23,9 +38,7 @@ def load(tensor, start=0, stop=None):
 
 def permuted(array, heads):
     """`LlamaModel.permute` of llama.cpp's converter."""
-    return (
-        array.reshape(heads, 2, array.shape[0] // heads // 2, *array.shape[1:]).swapaxes(1, 2).reshape(array.shape)
-    )
+    return array.reshape(heads, 2, array.shape[0] // heads // 2, *array.shape[1:]).swapaxes(1, 2).reshape(array.shape)
 
 
 shapes = st.tuples(st.integers(1, 8), st.integers(1, 16), st.sampled_from([(), (1,), (3,), (40,)]))
@@ -73,7 +86,7 @@ def test_packed_rows_move_whole():
 
 @pytest.mark.parametrize(("rows", "heads"), [(8, 3), (6, 4), (8, 0), (8, -2), (7, 1)])
 def test_rows_that_are_no_heads_are_refused(rows, heads):
-    with pytest.raises(ConfigError, match="not .* heads of pairs") as caught:
+    with pytest.raises(ConfigError, match=r"not .* heads of pairs") as caught:
         InterleaveHeads(heads).forward(dense(np.zeros((rows, 4), np.float32)))
     assert caught.value.tensor == "t"
 
