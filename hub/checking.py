@@ -14,7 +14,7 @@ from hub.layout import DenseLayout, arrays_of
 from hub.mapping import canonical
 from hub.pipeline import Progress, run_all, weights
 from hub.plugins import Registry
-from hub.tiles import Budget, multiple, tiles
+from hub.tiles import Budget, step, tiles
 
 
 def check(model: Model, registry: Registry, budget: Budget, progress: Progress) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def _data(
     readable: list[Tensor] = []
     unread: list[Tensor] = []
     for tensor in model.tensors.values():
-        (readable if tensor.layout in registry.layout_names else unread).append(tensor)
+        (readable if registry.knows_layout(tensor.layout) else unread).append(tensor)
     if unread:
         kinds = sorted({tensor.layout for tensor in unread})
         notes.append(f"{len(unread)} tensors were not decoded: {', '.join(kinds)}")
@@ -106,8 +106,8 @@ def _data(
 
     def units() -> Iterable[Callable[[], tuple[Tensor, int, Scan, int]]]:
         for tensor in readable:
-            step = multiple({name: part.spec for name, part in tensor.parts.items()})
-            for start, stop in tiles(tensor, step, budget):
+            rows = step(tensor, registry.layout(tensor.layout))
+            for start, stop in tiles(tensor, rows, budget):
                 yield lambda t=tensor, a=start, b=stop: unit(t, a, b)  # type: ignore[misc]
 
     def done(result: tuple[Tensor, int, Scan, int]) -> None:

@@ -143,7 +143,6 @@ class PlannedFile:
         literals: (offset, bytes) known now: headers, padding that is not zero, small files. What
             stands at offset 0 is written last.
         placed: (tensor name, part name) -> offset.
-        copied: the source companion file whose bytes this file has, if it is one.
     """
 
     name: str

@@ -47,7 +47,6 @@ class Layout(ABC):
 
         class RowInt8(Layout):
             name = "toy.row_int8"
-            bits_per_weight = 8.0
 
             def parts(self, shape):
                 out, width = shape

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from hub.errors import WeightError
-from hub.pipeline import run_all, tile, weights
+from hub.pipeline import run_all, step_of, tile, weights
 from hub.planner import Entry, Plan
 from hub.plugins import Registry
-from hub.tiles import Budget, multiple, tiles
+from hub.tiles import Budget, tiles
 from hub.verifier import TensorResult, least_sqnr
 
 SUSPICIOUS: Final = 65504.0
@@ -33,7 +33,7 @@ def refuse_overflow(plan: Plan, largest: Mapping[str, float], registry: Registry
     """
     for entry in plan.entries:
         most = largest.get(entry.name, 0.0)
-        if entry.fidelity == "lossy" and most >= SUSPICIOUS and _tried(entry, registry, budget).fault:
+        if entry.fidelity in ("codes", "lossy") and most >= SUSPICIOUS and _tried(entry, registry, budget).fault:
             raise WeightError(
                 f"its largest weight, {most:g}, is beyond what {entry.layout} can hold",
                 path=plan.source.path,
@@ -47,16 +47,14 @@ def _tried(entry: Entry, registry: Registry, budget: Budget) -> TensorResult:
 
     source, target = registry.layout(entry.tensor.layout), registry.layout(entry.layout)
     shape = entry.tensor.shape
-    result = TensorResult(entry.name, math.prod(shape), limit_db=least_sqnr(target.scheme(shape)))
-    specs = {name: part.spec for name, part in entry.tensor.parts.items()}
-    step = max(multiple(specs, target.parts(shape)), target.row_multiple)
+    result = TensorResult(entry.name, math.prod(shape), limit_db=least_sqnr(target.scheme(shape), shape))
 
     def unit(start: int, stop: int) -> Difference:
         before = weights(entry.tensor, source, start, stop)
         return compare(before, target.decode(tile(entry, registry, start, stop), before.shape))
 
     def units() -> Iterable[Callable[[], Difference]]:
-        for start, stop in tiles(entry.tensor, step, budget):
+        for start, stop in tiles(entry.tensor, step_of(entry, registry), budget):
             yield lambda a=start, b=stop: unit(a, b)  # type: ignore[misc]
 
     run_all(units(), budget.threads, lambda difference: result.add(*difference))

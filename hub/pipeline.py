@@ -19,7 +19,7 @@ from hub.layout import DenseLayout, Layout, arrays_of
 from hub.planner import Entry, Plan
 from hub.plugins import Registry
 from hub.quantizer import Calibration
-from hub.tiles import Budget, multiple, tiles
+from hub.tiles import Budget, step, tiles
 
 if TYPE_CHECKING:
     import numpy as np
@@ -100,9 +100,7 @@ def fill(
         for entry in plan.entries:
             target = registry.layout(entry.layout)
             specs = target.parts(entry.tensor.shape)
-            source = {name: part.spec for name, part in entry.tensor.parts.items()}
-            step = max(multiple(specs, source), target.row_multiple)
-            for start, stop in tiles(entry.tensor, step, budget):
+            for start, stop in tiles(entry.tensor, step_of(entry, registry), budget):
                 yield lambda e=entry, s=specs, a=start, b=stop: _unit(  # type: ignore[misc]
                     e, s, where, registry, a, b
                 )
@@ -133,6 +131,14 @@ def _unit(
                 error.message, path=error.path, tensor=entry.name, offset=error.offset, remedy=error.remedy
             ) from None
         raise
+
+
+def step_of(entry: Entry, registry: Registry) -> int:
+    """The number of rows that tiles of an entry must be a multiple of: all of them for a quantizer that wants so."""
+    target = registry.layout(entry.layout)
+    least = step(entry.tensor, registry.layout(entry.tensor.layout), target)
+    quantizer = registry.quantizer(target.name) if entry.quantizer else None
+    return max(least, entry.tensor.rows) if quantizer is not None and quantizer.whole_tensor else least
 
 
 def tile(entry: Entry, registry: Registry, start: int, stop: int) -> Arrays:

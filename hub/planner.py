@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hub.architecture import Configured, find, listing
-from hub.errors import ArchitectureError, ConfigError, ExactnessError, HubError, PluginError, UsageError, printable
+from hub.errors import ConfigError, ExactnessError, HubError, PluginError, UsageError, printable
 from hub.format import Assignment, Laid, PlannedFile, Request, Writer
 from hub.ir.model import Model
 from hub.ir.tensor import Packed, Tensor
@@ -116,12 +116,12 @@ def make(model: Model, to: str, variant: str, recipe: Recipe, registry: Registry
 def _make(model: Model, to: str, variant: str, recipe: Recipe, registry: Registry) -> Plan:
     writer = registry.writer(to)
     request = Request(variant, recipe, source_stem(model.path))
-    configured, notes = _configure(model, recipe)
+    configured = _configure(model)
     tensors, dropped = _tensors(model, writer, configured)
     assignments, more = writer.assign(tensors, configured, request)
     entries = [_entry(assignment, registry) for assignment in assignments]
     _check_names(entries)
-    tokenizer = model.load_tokenizer(configured.architecture if configured else None)
+    tokenizer = model.load_tokenizer(configured.architecture)
     laid = [_laid(entry, registry) for entry in entries]
     files, metadata, last = writer.lay_out(laid, model, configured, tokenizer, request)
     _check_files(entries, files, registry)
@@ -135,7 +135,7 @@ def _make(model: Model, to: str, variant: str, recipe: Recipe, registry: Registr
         files=files,
         metadata=metadata,
         dropped=dropped,
-        notes=list(dict.fromkeys([*model.notes, *notes, *more, *_unmatched(recipe, entries), *last])),
+        notes=list(dict.fromkeys([*model.notes, *more, *_unmatched(recipe, entries), *last])),
         settings=recipe.settings,
     )
 
@@ -144,7 +144,7 @@ def _unmatched(recipe: Recipe, entries: Sequence[Entry]) -> list[str]:
     return [
         f"rule {printable(rule.match, 80)}={rule.layout} matches no tensor of the output"
         for rule in recipe.rules
-        if not any(rule.matches(entry.name) for entry in entries)
+        if not any(rule.matches(entry.name, entry.tensor.stored_name) for entry in entries)
     ]
 
 
@@ -168,17 +168,15 @@ def require(plan: Plan, least: Fidelity) -> None:
         )
 
 
-def _configure(model: Model, recipe: Recipe) -> tuple[Configured | None, list[str]]:
+def _configure(model: Model) -> Configured:
     architecture = find(model)
     path = model.path if model.convention else os.path.join(model.path, "config.json")
-    return architecture.configure(model.hyperparameters(architecture), path=path), []
+    return architecture.configure(model.hyperparameters(architecture), path=path)
 
 
 def _tensors(
-    model: Model, writer: Writer, configured: Configured | None
+    model: Model, writer: Writer, configured: Configured
 ) -> tuple[list[Tensor], Sequence[tuple[str, str]]]:
-    if configured is None:
-        raise ArchitectureError("the architecture is not known", path=model.path)
     found = canonical(model, configured)
     if model.convention == writer.convention:
         # Same names, same transforms: undoing and redoing them would only cost `identical`.
@@ -227,6 +225,10 @@ def _route(tensor: Tensor, target: Layout, registry: Registry) -> tuple[Route, F
             f"and no quantizer for it is registered",
             tensor=tensor.name,
         )
+    if quantizer.needs:
+        raise ConfigError(
+            f"{quantizer.name} needs {', '.join(sorted(quantizer.needs))}, which was not given", tensor=tensor.name
+        )
     if isinstance(source, DenseLayout):
         return "quantize", "lossy", "", quantizer.name
     return "requantize", "lossy", holding.reason, quantizer.name
@@ -237,7 +239,7 @@ def _can_pack(layout: Layout) -> bool:
 
 
 def _layout_of(tensor: Tensor, registry: Registry) -> Layout:
-    if isinstance(tensor.body, Packed) or tensor.layout in registry.layout_names:
+    if isinstance(tensor.body, Packed) or registry.knows_layout(tensor.layout):
         try:
             return registry.layout(tensor.layout)
         except HubError as error:

@@ -172,6 +172,10 @@ class Registry:
 
         return [*DENSE, *self._layouts]
 
+    def knows_layout(self, name: str) -> bool:
+        """Whether `layout` gives one for `name`, parameters after a slash included."""
+        return name in self.layout_names or family(name) in self._layouts
+
     def layout(self, name: str) -> Layout:
         """The layout called `name`.
 

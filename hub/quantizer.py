@@ -37,7 +37,7 @@ class Quantizer(ABC):
         wants: the fields of `Calibration` that it uses when they are there.
         needs: those without which it refuses.
         whole_tensor: whether it must see all rows at once (a Hessian-based one does not, a
-            per-tensor scale does). The planner counts its memory.
+            per-tensor scale does). Its tile is the tensor, which has to fit `--max-memory`.
     """
 
     name: str

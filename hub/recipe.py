@@ -3,7 +3,7 @@
     # q8-head.toml
     pure = true                 # no mixture: every tensor as the variant says
     [[tensors]]
-    match = '^output\\.weight$'   # regular expression, searched in the target's name
+    match = '^output\\.weight$'   # regular expression, searched in the target's and the source's name
     layout = "q8_0"             # a layout by its name, or by the word the format has for it
     [set]
     "general.name" = "My model" # metadata, as --set

@@ -13,7 +13,7 @@ from hub.overflow import refuse_overflow
 from hub.pipeline import Progress, run_all, weights
 from hub.planner import Entry, Plan
 from hub.plugins import Registry
-from hub.tiles import Budget, multiple, tiles
+from hub.tiles import Budget, step, tiles
 
 if TYPE_CHECKING:
     from hub.kernels import Scan
@@ -53,8 +53,8 @@ def scan(plan: Plan, registry: Registry, budget: Budget, progress: Progress) -> 
 
     def units() -> Iterable[Callable[[], tuple[Entry, int, Scan, int]]]:
         for entry in plan.entries:
-            step = multiple({name: part.spec for name, part in entry.tensor.parts.items()})
-            for start, stop in tiles(entry.tensor, step, budget):
+            rows = step(entry.tensor, registry.layout(entry.tensor.layout))
+            for start, stop in tiles(entry.tensor, rows, budget):
                 yield lambda e=entry, a=start, b=stop: unit(e, a, b)  # type: ignore[misc]
 
     def done(result: tuple[Entry, int, Scan, int]) -> None:

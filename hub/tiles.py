@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from hub.errors import UsageError
 from hub.ir.part import PartSpec, row_count, row_length
 from hub.ir.tensor import Tensor
+
+if TYPE_CHECKING:
+    from hub.layout import Layout
 
 RESERVED = 160 << 20
 """Private memory that the process itself takes: interpreter, NumPy, a vocabulary, threads' stacks."""
@@ -49,6 +53,15 @@ class Budget:
 def multiple(*parts: Mapping[str, PartSpec]) -> int:
     """The number of rows that tiles must be a multiple of, for all these parts."""
     return math.lcm(*(spec.per for group in parts for spec in group.values() if spec.axis is not None), 1)
+
+
+def step(tensor: Tensor, source: Layout, target: Layout | None = None) -> int:
+    """The number of rows that tiles of `tensor`, which lies as `source`, must be a multiple of; on its way to `target`
+    if that is given."""
+    least = math.lcm(multiple({name: part.spec for name, part in tensor.parts.items()}), source.row_multiple)
+    if target is None:
+        return least
+    return math.lcm(least, multiple(target.parts(tensor.shape)), target.row_multiple)
 
 
 def tiles(tensor: Tensor, step: int, budget: Budget) -> Iterator[tuple[int, int]]:

@@ -14,7 +14,7 @@ from hub.dtypes import DType
 from hub.errors import VerifyError
 from hub.ir.groups import Blocks
 from hub.ir.model import Model
-from hub.ir.part import FilePart, rows_spec
+from hub.ir.part import FilePart, Shape, row_count, row_length, rows_spec
 from hub.ir.scheme import Scheme
 from hub.ir.tensor import Tensor
 from hub.ir.values import Affine, Dense
@@ -22,7 +22,7 @@ from hub.layout import Layout
 from hub.pipeline import Progress, run_all, weights
 from hub.planner import Entry, Plan
 from hub.plugins import Registry
-from hub.tiles import Budget, multiple, tiles
+from hub.tiles import Budget, step, tiles
 
 _SIGNIFICAND = {"f32": 24, "f16": 11, "bf16": 8, "f64": 53}
 _MARGIN_DB = 3.0
@@ -78,8 +78,8 @@ class TensorResult:
             self.fault = f"SQNR {self.sqnr_db:.1f} dB, at least {self.limit_db:.1f} dB is expected"
 
 
-def least_sqnr(scheme: Scheme | DType) -> float:
-    """The signal-to-noise ratio in dB that a layout keeps on any data, less a margin.
+def least_sqnr(scheme: Scheme | DType, shape: Shape) -> float:
+    """The signal-to-noise ratio in dB that a layout keeps on any tensor of that logical shape, less a margin.
 
     Of a block of `n` weights that share a scale, the hardest for `b`-bit codes has one weight of the
     largest magnitude M and the others half a step of ``M / 2**(b-1)`` away from every code: noise
@@ -88,10 +88,14 @@ def least_sqnr(scheme: Scheme | DType) -> float:
     """
     if isinstance(scheme, DType):
         return 6.02 * _SIGNIFICAND.get(scheme.name, 8) - 2 * _MARGIN_DB
-    bits = scheme.values.bits if isinstance(scheme.values, Affine) else math.log2(len(scheme.values.table))
-    size = 32
+    values = scheme.values
+    bits = values.bits if isinstance(values, Affine) else math.log2(len(values.table) / values.width) / values.width
     if isinstance(scheme.groups, Blocks):
-        size = max(2, math.prod(axis for axis in scheme.groups.shape if axis) or 256)
+        whole = row_count(shape), row_length(shape)
+        size = math.prod(min(n, axis or n) for axis, n in zip(scheme.groups.shape, whole, strict=True))
+    else:
+        size = row_length(shape) // max(1, scheme.groups.groups)
+    size = max(2, size)
     return 10 * math.log10(1 + 4**bits / (size - 1)) - _MARGIN_DB
 
 
@@ -119,10 +123,8 @@ def verify(
 
     def units() -> Iterable[Callable[[], tuple[str, int, tuple[float, float, float, int]]]]:
         for entry, tensor in pairs:
-            parts = [{n: p.spec for n, p in t.parts.items()} for t in (entry.tensor, tensor)]
-            target = registry.layout(entry.layout)
-            step = max(multiple(*parts), target.row_multiple)
-            for start, stop in tiles(entry.tensor, step, budget):
+            rows = step(entry.tensor, registry.layout(entry.tensor.layout), registry.layout(entry.layout))
+            for start, stop in tiles(entry.tensor, rows, budget):
                 yield lambda e=entry, t=tensor, a=start, b=stop: _compare(e, t, registry, a, b)  # type: ignore[misc]
 
     def done(item: tuple[str, int, tuple[float, float, float, int]]) -> None:
@@ -139,8 +141,8 @@ def verify(
 
 def _expected(entry: Entry, registry: Registry) -> TensorResult:
     limit = None
-    if entry.fidelity == "lossy":
-        limit = least_sqnr(registry.layout(entry.layout).scheme(entry.tensor.shape))
+    if entry.fidelity in ("codes", "lossy"):
+        limit = least_sqnr(registry.layout(entry.layout).scheme(entry.tensor.shape), entry.tensor.shape)
     return TensorResult(entry.name, math.prod(entry.tensor.shape), limit_db=limit)
 
 

@@ -77,6 +77,13 @@ def _groups_fit(source: Groups, target: Groups) -> bool:
     )
 
 
+def _stores(dtype: DType, value: float) -> bool:
+    import numpy as np
+
+    with np.errstate(all="ignore"):
+        return bool(np.float64(value).astype(dtype.numpy()) == value)
+
+
 def _field_misfit(source: Field, target: Field) -> str | None:
     if isinstance(source, Const) and isinstance(target, Const):
         return None if source == target else f"{source.value} is not {target.value}"
@@ -89,7 +96,7 @@ def _field_misfit(source: Field, target: Field) -> str | None:
     if isinstance(source, Scheme) and isinstance(target, Scheme):
         return misfit(source, target)
     if isinstance(source, Const) and isinstance(target, Stored):
-        return None
+        return None if _stores(target.dtype, source.value) else f"{source.value} is no {target.dtype}"
     if isinstance(source, Scheme) and isinstance(target, Stored) and target.dtype.name == "f32":
         # One f32 product of a stored scale and a small code is what decoding computes anyway.
         return None

@@ -76,6 +76,10 @@ class GgmlLayout(Layout):
             return Holding("lossy", f"only a quantizer makes {self.kind.name}")
         if self.kind.block == 256 and replace(scheme, values=mine.values) != mine:
             return Holding("lossy", "its scales are shared otherwise")
+        if not isinstance(scheme.groups, Blocks) or scheme.groups.shape[0] != 1:
+            return Holding("lossy", "rows share its scales")
+        if type(scheme.scale) is not type(mine.scale) or type(scheme.offset) is not type(mine.offset):
+            return Holding("lossy", "it has no scale or offset of its own for each block")
         return holding
 
     def unpack(self, arrays: Arrays, shape: Shape) -> Quantized:
@@ -256,7 +260,8 @@ def _repeated(value: Any, body: Quantized) -> Bytes:
     rows, columns = body.shape
     array = value.part.load(0, rows).astype("<f2").reshape(rows, -1)
     times = (body.groups.shape[1] or columns) // 32
-    return np.ascontiguousarray(np.repeat(array, times, axis=1)).reshape(-1, 1).view(np.uint8)
+    each = np.repeat(array, times, axis=1)[:, : columns // 32]  # the last block of a row may be short
+    return np.ascontiguousarray(each).reshape(-1, 1).view(np.uint8)
 
 
 def _pack_legacy(body: Quantized, bits: int, has_min: bool) -> Bytes:

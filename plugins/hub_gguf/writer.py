@@ -64,14 +64,14 @@ class GgufWriter(Writer):
             request.variant,
             _facts(configured),
             pure=request.recipe.pure,
-            manual=lambda name: _manual(name, request),
+            manual={tensor.name: _manual(tensor, request) for tensor in ordered}.get,
         )
         made = [_assignment(tensor, choice) for tensor, choice in zip(ordered, choices, strict=True)]
         return made, []
 
     def _kept(self, tensor: Tensor, request: Request) -> Assignment:
         """Without a variant every tensor keeps its layout where GGUF has it; vectors become f32."""
-        given = _manual(tensor.name, request)
+        given = _manual(tensor, request)
         if given is not None:
             final = fallback(given, tensor.shape[-1])
             return Assignment(tensor, final.layout, "as the user asked", final != given)
@@ -145,13 +145,14 @@ def _facts(configured: Configured | None) -> Facts:
     )
 
 
-def _manual(name: str, request: Request) -> GgmlType | None:
-    word = request.recipe.layout_for(name)
+def _manual(tensor: Tensor, request: Request) -> GgmlType | None:
+    """The type that the user gave a tensor, by its name in either file."""
+    word = request.recipe.layout_for(tensor.name, tensor.stored_name)
     if word is None:
         return None
     kind = BY_WORD.get(word.lower()) or BY_LAYOUT.get(word)
     if kind is None:
-        raise UsageError(f"gguf has no layout {printable(word)!r} for {name}; known: {', '.join(BY_WORD)}")
+        raise UsageError(f"gguf has no layout {printable(word)!r} for {printable(tensor.name)}; known: {', '.join(BY_WORD)}")
     return kind
 
 

@@ -122,7 +122,7 @@ def _decoded(copy: Sample) -> dict[str, bytes]:
         return {
             name: weights(tensor, registry().layout(tensor.layout), 0, tensor.rows).tobytes()
             for name, tensor in model.tensors.items()
-            if tensor.layout in registry().layout_names
+            if registry().knows_layout(tensor.layout)
         }
 
 

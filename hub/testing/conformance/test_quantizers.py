@@ -88,7 +88,7 @@ def test_tiles_are_independent(quantizer: Quantizer, layout: Layout, held: Seque
 
 def test_error_is_small(quantizer: Quantizer, layout: Layout, held: Sequence[Shape]) -> None:
     for shape in held:
-        least = least_sqnr(layout.scheme(shape))
+        least = least_sqnr(layout.scheme(shape), shape)
         for what, rows in weight_sets(shape).items():
             decoded = layout.decode(_quantized(quantizer, rows), shape)
             noise = float(((decoded.astype(np.float64) - rows) ** 2).sum())
