@@ -10,6 +10,7 @@
 #include <string.h>
 
 extern const hub_kernels hub_cast_scalar, hub_ggml_legacy_scalar, hub_ggml_k_scalar, hub_measure_scalar;
+extern const hub_kernels hub_ggml_legacy_avx2, hub_ggml_k_avx2, hub_ggml_legacy_avx512, hub_ggml_k_avx512;
 
 enum { FILES = 8 };
 
@@ -21,7 +22,25 @@ typedef struct row {
 
 static bool always(void) { return true; }
 
+/* These ask whether the system keeps the wide registers, too. */
+#ifdef HUB_BUILD_AVX512
+static bool has_avx512(void) {
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl");
+}
+#endif
+
+#ifdef HUB_BUILD_AVX2
+static bool has_avx2(void) { return __builtin_cpu_supports("avx2"); }
+#endif
+
 static const row rows[] = {
+#ifdef HUB_BUILD_AVX512
+    {"avx512", has_avx512, {&hub_ggml_legacy_avx512, &hub_ggml_k_avx512}},
+#endif
+#ifdef HUB_BUILD_AVX2
+    {"avx2", has_avx2, {&hub_ggml_legacy_avx2, &hub_ggml_k_avx2}},
+#endif
     {"scalar", always, {&hub_cast_scalar, &hub_ggml_legacy_scalar, &hub_ggml_k_scalar, &hub_measure_scalar}},
 };
 enum { ROWS = sizeof rows / sizeof rows[0] };

@@ -12,6 +12,7 @@
 #include "ggml_blocks.h"
 #include "ggml_search.h"
 #include "ggml_k_pack.h"
+#include "ggml_k_scales.h"
 
 /* ---------------------------------------------------------------- step 3 */
 
@@ -42,25 +43,6 @@ typedef struct sub_blocks {
     float total[16];            /* sum of the weights of each */
     uint8_t ls[16], lm[16];     /* their codes */
 } sub_blocks;
-
-/* Without importance: the largest scale gets the top code, the others follow. Returns what one code is worth. */
-static float codes_of_positive(int n, int top, const float *values, uint8_t *codes) {
-    float largest = 0.0f;
-    for (int j = 0; j < n; j++) {
-        largest = values[j] > largest ? values[j] : largest;
-    }
-    const float s = largest > 0.0f ? (float)top / largest : 0.0f;
-    for (int j = 0; j < n; j++) {
-        codes[j] = (uint8_t)nearest(s * values[j]);
-    }
-    return largest / (float)top;
-}
-
-static void cap(int n, uint8_t top, uint8_t *codes) {
-    for (int j = 0; j < n; j++) {
-        codes[j] = codes[j] < top ? codes[j] : top;
-    }
-}
 
 static float sum(int n, const float *w) {
     float total = 0.0f;
@@ -146,28 +128,12 @@ static void hub_dequantize_q2_k_scalar(const void *y, float *x, int64_t n) {
 
 /* ---------------------------------------------------------------- q3_k: 16 sub-blocks of 16, 6-bit signed scales */
 
-/* The largest scale gets code -32 exactly (0 as stored). */
 static void search_q3_k(const float *x, uint8_t *L, uint8_t *ls, float *d) {
     float scales[16];
-    float largest = 0.0f, peak = 0.0f;
     for (int j = 0; j < 16; j++) {
         scales[j] = search_symmetric_greedy(16, 4, x + 16 * j, L + 16 * j);
-        const float magnitude = fabsf(scales[j]);
-        if (magnitude > largest) {
-            largest = magnitude;
-            peak = scales[j];
-        }
     }
-    if (peak == 0.0f) {
-        memset(ls, 0, 16);
-        *d = 0.0f;
-        return;
-    }
-    const float s = -32.0f / peak;
-    for (int j = 0; j < 16; j++) {
-        ls[j] = (uint8_t)(clamp((int8_t)nearest(s * scales[j]), -32, 31) + 32);
-    }
-    *d = 1.0f / s;
+    *d = codes_of_q3(scales, ls);
 }
 
 static void search_q3_k_weighted(const float *x, const float *importance, uint8_t *L, uint8_t *ls, float *d) {
@@ -362,29 +328,19 @@ static void hub_quantize_q6_k_scalar(const float *x, void *y, int64_t nrows, int
     float scales[16], w[16];
     for (int64_t row = 0; row < nrows; row++) {
         for (int64_t at = 0; at < n_per_row; at += QK_K, x += QK_K, block++) {
-            float largest = 0.0f, peak = 0.0f;
             for (int j = 0; j < 16; j++) {
                 const float *xj = x + 16 * j;
                 for (int i = 0; i < 16; i++) {
                     w[i] = importance ? importance[at + 16 * j + i] : xj[i] * xj[i];
                 }
                 scales[j] = search_symmetric(16, 32, xj, w, L + 16 * j);
-                const float magnitude = fabsf(scales[j]);
-                if (magnitude > largest) {
-                    largest = magnitude;
-                    peak = scales[j];
-                }
             }
-            if (largest < SEARCH_EPSILON) {
+            if (!codes_of_q6(scales, block->scales, block->d)) {
                 memset(block, 0, sizeof *block);
                 continue;
             }
-            const float s = -128.0f / peak;
-            store_f16(block->d, 1.0f / s);
             const float d = load_f16(block->d);
             for (int j = 0; j < 16; j++) {
-                const int32_t code = nearest(s * scales[j]);
-                block->scales[j] = (int8_t)(code < 127 ? code : 127);
                 round_again_symmetric(16, x + 16 * j, d * (float)block->scales[j], 32, L + 16 * j);
             }
             pack_six_bits(L, block->ql, block->qh);

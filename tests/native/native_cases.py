@@ -124,6 +124,22 @@ def importances(cols, seed):
         np.zeros(cols), rng.standard_normal(cols))]  # a negative one makes scales below zero, whose codes wrap
 
 
+def mixed_rows(rng, rows, cols):
+    """float32 [rows, cols], each 16 or 32 weights of another kind and size: neighbours take different branches."""
+    x = rng.standard_normal((rows, cols))
+    for start in range(0, cols, 16):
+        part = x[:, start : start + 16]
+        size = 10.0 ** rng.choice([0, 0, 0, -3, 3, 5, -9, -15, -20, -38, -42, 10, 15, 19, 30], (rows, 1))
+        kinds = [part, np.abs(part), -np.abs(part), np.zeros_like(part), np.ones_like(part), -np.ones_like(part),
+                 np.where(part > 1.5, part, 0), np.round(part * 2), np.where(part > 0, 0.0, -0.0), part * 1e-3 + 1,
+                 np.where(np.arange(16) == 3, 1, part * 1e-4), np.sign(part)]
+        x[:, start : start + 16] = np.choose(rng.integers(0, len(kinds), (rows, 1)), kinds) * size
+    halves = x.reshape(-1, 2, 16)
+    same = rng.random(len(halves)) < 0.5
+    halves[same, 1] = halves[same, 0]
+    return x.astype(np.float32)
+
+
 @st.composite
 def edge_rows(draw, cols):
     """float32 [1, cols], each 16 weights of another kind."""
