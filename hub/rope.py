@@ -25,6 +25,8 @@ _DIVISORS = ("rope_theta", "factor", "original_max_position_embeddings")
 """What rotary frequencies are divided by; zero is no value for these."""
 _LLAMA3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
 """What Llama 3.1 uses, for settings that a llama3 rope leaves out."""
+_LLAMA3_GIVEN = ("factor", "low_freq_factor", "high_freq_factor")
+"""Where a llama3 rope has these and only its original length is left out, that is the model's own."""
 
 
 def rope_settings(
@@ -46,9 +48,8 @@ def rope_settings(
     Raises:
         ConfigError: settings of the wrong kind, an unknown type, or one without its factor.
     """
-    given = raw.get("rope_parameters")
-    if given is None:
-        given = raw.get("rope_scaling")
+    # In a file that has both, an older reader knows rope_scaling only, and transformers 5 prefers it too.
+    given = raw.get("rope_scaling") or raw.get("rope_parameters")
     if given is None:
         given = {}
     if not isinstance(given, Mapping):
@@ -66,16 +67,17 @@ def rope_settings(
         "rope.type": kind,
         "rope.theta": _number("rope_theta", default_theta if theta is None else theta, path),
     }
+    fallback = dict(_LLAMA3) if kind == "llama3" else {}
+    if kind == "yarn" or (kind == "llama3" and all(given.get(name) is not None for name in _LLAMA3_GIVEN)):
+        fallback["original_max_position_embeddings"] = values.get("max_position_embeddings")
     for name, spellings in _NUMBERS.items():
         value = next((given[s] for s in spellings if given.get(s) is not None), None)
         if value is None and name == "original_max_position_embeddings":
             value = raw.get(name)
-        if value is None and kind == "llama3":
-            value = _LLAMA3.get(name)
+        if value is None:
+            value = fallback.get(name)
         if value is not None:
             out[f"rope.{name}"] = _number(name, value, path)
-    if kind == "yarn" and "rope.original_max_position_embeddings" not in out:
-        out["rope.original_max_position_embeddings"] = values.get("max_position_embeddings")
     if kind in ("linear", "yarn") and "rope.factor" not in out:
         raise ConfigError(f"rope type {kind} needs a factor, none is given", path=path)
     if kind == "llama3" and out["rope.low_freq_factor"] == out["rope.high_freq_factor"]:

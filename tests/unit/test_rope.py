@@ -48,11 +48,23 @@ def test_nothing_is_the_default():
     assert settings({}) == settings({"rope_scaling": None}) == {"rope.type": "default", "rope.theta": 10000.0}
 
 
-def test_the_new_spelling_wins_where_a_file_has_both():
+def test_the_old_spelling_wins_where_a_file_has_both():
     found = settings(
-        {"rope_theta": 1.0, "rope_scaling": {"type": "linear", "factor": 2}, "rope_parameters": {"rope_theta": 7.0}}
+        {"rope_theta": 3.0, "rope_scaling": {"type": "linear", "factor": 2}, "rope_parameters": {"rope_theta": 7.0}}
     )
+    assert found == {"rope.type": "linear", "rope.factor": 2, "rope.theta": 3.0}
+
+
+@pytest.mark.parametrize("nothing", [None, {}])
+def test_an_empty_old_spelling_is_none(nothing):
+    found = settings({"rope_theta": 3.0, "rope_scaling": nothing, "rope_parameters": {"rope_theta": 7.0}})
     assert found == {"rope.type": "default", "rope.theta": 7.0}
+
+
+def test_the_original_length_of_llama3_is_the_models_own():
+    given = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    found = settings({"rope_scaling": given}, max_position_embeddings=4096)
+    assert found["rope.original_max_position_embeddings"] == 4096
 
 
 def test_what_types_fill_in():
