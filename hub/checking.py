@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from typing import Any
 
 from hub.architecture import Configured, find
 from hub.errors import ArchitectureError, HubError
 from hub.ir.model import Model
-from hub.ir.part import row_length
 from hub.ir.tensor import Tensor
-from hub.layout import DenseLayout, arrays_of
 from hub.mapping import canonical
-from hub.pipeline import Progress, run_all, weights
+from hub.pipeline import Progress
 from hub.plugins import Registry
-from hub.tiles import Budget, step, tiles
+from hub.scan import look
+from hub.tiles import Budget
 
 
 def check(model: Model, registry: Registry, budget: Budget, progress: Progress) -> dict[str, Any]:
@@ -48,7 +46,7 @@ def _settings(
         notes.append(f"settings and shapes not checked: {error.message}")
         return None
     try:
-        configured = architecture.configure(model.hyperparameters(architecture), path=model.path)
+        configured = architecture.configure(model.hyperparameters(architecture), path=model.config_path or model.path)
         found = canonical(model, configured)
     except HubError as error:
         faults.append(str(error))
@@ -84,8 +82,6 @@ def _data(
     faults: list[str],
     notes: list[str],
 ) -> None:
-    from hub.kernels import Scan, scan
-
     readable: list[Tensor] = []
     unread: list[Tensor] = []
     for tensor in model.tensors.values():
@@ -94,31 +90,8 @@ def _data(
         kinds = sorted({tensor.layout for tensor in unread})
         notes.append(f"{len(unread)} tensors were not decoded: {', '.join(kinds)}")
     progress.start("check", sum(tensor.nbytes for tensor in readable))
-    bad: dict[str, tuple[int, int]] = {}
-
-    def unit(tensor: Tensor, start: int, stop: int) -> tuple[Tensor, int, Scan, int]:
-        layout = registry.layout(tensor.layout)
-        if isinstance(layout, DenseLayout):
-            data = arrays_of(tensor, start, stop)["data"]
-            return tensor, start, scan(data), data.nbytes
-        values = weights(tensor, layout, start, stop)
-        return tensor, start, scan(values), tensor.nbytes * (stop - start) // max(1, tensor.rows)
-
-    def units() -> Iterable[Callable[[], tuple[Tensor, int, Scan, int]]]:
-        for tensor in readable:
-            rows = step(tensor, registry.layout(tensor.layout))
-            for start, stop in tiles(tensor, rows, budget):
-                yield lambda t=tensor, a=start, b=stop: unit(t, a, b)  # type: ignore[misc]
-
-    def done(result: tuple[Tensor, int, Scan, int]) -> None:
-        tensor, start, seen, amount = result
-        progress.advance(amount)
+    found = look(readable, registry, budget, progress)
+    for name in sorted(found):
+        seen = found[name]
         if seen.nonfinite:
-            count, first = bad.get(tensor.name, (0, -1))
-            at = start * row_length(tensor.shape) + seen.first
-            bad[tensor.name] = count + seen.nonfinite, at if first < 0 else min(first, at)
-
-    run_all(units(), budget.threads, done)
-    for name in sorted(bad):
-        count, first = bad[name]
-        faults.append(f"tensor {name}: {count} weights are not finite, the first is number {first}")
+            faults.append(f"tensor {name}: {seen.nonfinite} weights are not finite, the first is number {seen.first}")

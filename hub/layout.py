@@ -31,10 +31,12 @@ class Holding:
     Attributes:
         fidelity: what holding it keeps; `lossy` means that it cannot, and must quantize anew.
         reason: why not better, in a few words; empty for `exact`.
+        by_value: whether the answer depends on the numbers, which were not there to look at.
     """
 
     fidelity: Fidelity
     reason: str = ""
+    by_value: bool = False
 
 
 class Layout(ABC):
@@ -77,13 +79,15 @@ class Layout(ABC):
     def scheme(self, shape: Shape) -> Scheme | DType:
         """What the bytes mean; for dense layouts the number type."""
 
-    def can_hold(self, scheme: Scheme | DType, values: Quantized | None = None) -> Holding:
+    def can_hold(self, scheme: Scheme | DType, shape: Shape, values: Quantized | None = None) -> Holding:
         """Whether codes of `scheme` can be carried over without quantizing anew.
 
         Args:
-            values: the tensor's scales, where the answer depends on them and they were read.
+            shape: the tensor's logical shape.
+            values: the numbers of some rows, when a first answer without them said `by_value`; the planner asks
+                for all rows, tile by tile, and the worst answer counts.
         """
-        mine = self.scheme((self.row_multiple, 0))
+        mine = self.scheme(shape)
         if isinstance(scheme, DType) or isinstance(mine, DType):
             return Holding("lossy", "one side is not quantized")
         reason = misfit(scheme, mine)
@@ -129,7 +133,7 @@ class DenseLayout(Layout):
     def scheme(self, shape: Shape) -> DType:
         return self.dtype
 
-    def can_hold(self, scheme: Scheme | DType, values: Quantized | None = None) -> Holding:
+    def can_hold(self, scheme: Scheme | DType, shape: Shape, values: Quantized | None = None) -> Holding:
         """Wider types hold narrower ones; f32 holds every scheme, since decoding is defined in f32."""
         if isinstance(scheme, DType):
             if widens(scheme, self.dtype):

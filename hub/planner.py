@@ -17,12 +17,17 @@ from hub.architecture import Configured, find, listing
 from hub.errors import ConfigError, ExactnessError, HubError, PluginError, UsageError, printable
 from hub.format import Assignment, Laid, PlannedFile, Request, Writer
 from hub.ir.model import Model
+from hub.ir.part import row_length
 from hub.ir.tensor import Packed, Tensor
-from hub.layout import FIDELITIES, DenseLayout, Fidelity, Layout
+from hub.ir.values import Quantized
+from hub.layout import FIDELITIES, DenseLayout, Fidelity, Holding, Layout, arrays_of
 from hub.mapping import canonical, localise
 from hub.plugins import Registry
 from hub.recipe import Recipe
+from hub.tiles import Budget, step, tiles
 
+LOOKING = 256 << 20
+"""Private memory that planning may use where it has to look at numbers."""
 Route = Literal["copy", "repack", "cast", "quantize", "requantize", "dequantize"]
 
 
@@ -170,8 +175,7 @@ def require(plan: Plan, least: Fidelity) -> None:
 
 def _configure(model: Model) -> Configured:
     architecture = find(model)
-    path = model.path if model.convention else os.path.join(model.path, "config.json")
-    return architecture.configure(model.hyperparameters(architecture), path=path)
+    return architecture.configure(model.hyperparameters(architecture), path=model.config_path or model.path)
 
 
 def _tensors(
@@ -212,7 +216,7 @@ def _route(tensor: Tensor, target: Layout, registry: Registry) -> tuple[Route, F
     source = _layout_of(tensor, registry)
     if source.name == target.name:
         return "copy", "exact" if tensor.derived else "identical", "", None
-    holding = target.can_hold(source.scheme(tensor.shape))
+    holding = _holding(tensor, source, target)
     if isinstance(target, DenseLayout):
         route: Route = "cast" if isinstance(source, DenseLayout) else "dequantize"
         return route, holding.fidelity, holding.reason, None
@@ -232,6 +236,25 @@ def _route(tensor: Tensor, target: Layout, registry: Registry) -> tuple[Route, F
     if isinstance(source, DenseLayout):
         return "quantize", "lossy", "", quantizer.name
     return "requantize", "lossy", holding.reason, quantizer.name
+
+
+def _holding(tensor: Tensor, source: Layout, target: Layout) -> Holding:
+    """What `target` can hold of `tensor`; its numbers are read only where the answer depends on them."""
+    scheme = source.scheme(tensor.shape)
+    holding = target.can_hold(scheme, tensor.shape)
+    if not holding.by_value:
+        return holding
+    worst = Holding("exact")
+    for start, stop in tiles(tensor, step(tensor, source, target), Budget(LOOKING, 1)):
+        shape = (stop - start, row_length(tensor.shape))
+        body = source.unpack(arrays_of(tensor, start, stop), shape)
+        assert isinstance(body, Quantized)  # a dense source has no codes that could depend on anything
+        found = target.can_hold(scheme, shape, body)
+        if FIDELITIES.index(found.fidelity) > FIDELITIES.index(worst.fidelity):
+            worst = found
+        if worst.fidelity == "lossy":
+            break
+    return worst
 
 
 def _can_pack(layout: Layout) -> bool:

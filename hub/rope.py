@@ -67,7 +67,7 @@ def rope_settings(
         "rope.type": kind,
         "rope.theta": _number("rope_theta", default_theta if theta is None else theta, path),
     }
-    fallback = dict(_LLAMA3) if kind == "llama3" else {}
+    fallback: dict[str, Any] = dict(_LLAMA3) if kind == "llama3" else {}
     if kind == "yarn" or (kind == "llama3" and all(given.get(name) is not None for name in _LLAMA3_GIVEN)):
         fallback["original_max_position_embeddings"] = values.get("max_position_embeddings")
     for name, spellings in _NUMBERS.items():

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hub.errors import WeightError, printable
 from hub.ir.part import row_length
+from hub.ir.tensor import Tensor
 from hub.layout import DenseLayout, arrays_of
 from hub.overflow import refuse_overflow
 from hub.pipeline import Progress, run_all, weights
-from hub.planner import Entry, Plan
+from hub.planner import Plan
 from hub.plugins import Registry
 from hub.tiles import Budget, step, tiles
 
@@ -26,10 +27,47 @@ MOST_NAMED = 8
 class Seen:
     """What is in one tensor: how many weights are not finite, the first of them, the largest of the others."""
 
-    entry: Entry
+    tensor: Tensor
     nonfinite: int = 0
     first: int = -1
     max_abs: float = 0.0
+
+    def add(self, tile: Scan, start: int) -> None:
+        """Take in what was seen of the rows from `start` on."""
+        if tile.nonfinite:
+            at = start * row_length(self.tensor.shape) + tile.first
+            self.first = at if self.first < 0 else min(self.first, at)
+        self.nonfinite += tile.nonfinite
+        self.max_abs = max(self.max_abs, tile.max_abs)
+
+
+def look(tensors: Sequence[Tensor], registry: Registry, budget: Budget, progress: Progress) -> dict[str, Seen]:
+    """Look at every weight of `tensors`; what was seen, by tensor name."""
+    from hub.kernels import scan as kernel
+
+    found = {tensor.name: Seen(tensor) for tensor in tensors}
+
+    def unit(tensor: Tensor, start: int, stop: int) -> tuple[str, int, Scan, int]:
+        layout = registry.layout(tensor.layout)
+        arrays = arrays_of(tensor, start, stop)
+        read = sum(array.nbytes for array in arrays.values())
+        dense = isinstance(layout, DenseLayout)
+        seen = kernel(arrays["data"] if dense else weights(tensor, layout, start, stop))
+        return tensor.name, start, seen, read
+
+    def units() -> Iterable[Callable[[], tuple[str, int, Scan, int]]]:
+        for tensor in tensors:
+            rows = step(tensor, registry.layout(tensor.layout))
+            for start, stop in tiles(tensor, rows, budget):
+                yield lambda t=tensor, a=start, b=stop: unit(t, a, b)  # type: ignore[misc]
+
+    def done(result: tuple[str, int, Scan, int]) -> None:
+        name, start, seen, read = result
+        found[name].add(seen, start)
+        progress.advance(read)
+
+    run_all(units(), budget.threads, done)
+    return found
 
 
 def scan(plan: Plan, registry: Registry, budget: Budget, progress: Progress) -> None:
@@ -38,36 +76,8 @@ def scan(plan: Plan, registry: Registry, budget: Budget, progress: Progress) -> 
     Raises:
         WeightError: some are not finite, or too large for the layout they get; names the tensors.
     """
-    from hub.kernels import scan as look
-
-    found = {entry.name: Seen(entry) for entry in plan.entries}
     progress.start("scan", sum(entry.tensor.nbytes for entry in plan.entries))
-
-    def unit(entry: Entry, start: int, stop: int) -> tuple[Entry, int, Scan, int]:
-        layout = registry.layout(entry.tensor.layout)
-        arrays = arrays_of(entry.tensor, start, stop)
-        read = sum(array.nbytes for array in arrays.values())
-        if isinstance(layout, DenseLayout):
-            return entry, start, look(arrays["data"]), read
-        return entry, start, look(weights(entry.tensor, layout, start, stop)), read
-
-    def units() -> Iterable[Callable[[], tuple[Entry, int, Scan, int]]]:
-        for entry in plan.entries:
-            rows = step(entry.tensor, registry.layout(entry.tensor.layout))
-            for start, stop in tiles(entry.tensor, rows, budget):
-                yield lambda e=entry, a=start, b=stop: unit(e, a, b)  # type: ignore[misc]
-
-    def done(result: tuple[Entry, int, Scan, int]) -> None:
-        entry, start, tile, read = result
-        progress.advance(read)
-        seen = found[entry.name]
-        if tile.nonfinite:
-            at = start * row_length(entry.tensor.shape) + tile.first
-            seen.first = at if seen.first < 0 else min(seen.first, at)
-        seen.nonfinite += tile.nonfinite
-        seen.max_abs = max(seen.max_abs, tile.max_abs)
-
-    run_all(units(), budget.threads, done)
+    found = look([entry.tensor for entry in plan.entries], registry, budget, progress)
     _refuse_nonfinite(plan, [seen for seen in found.values() if seen.nonfinite])
     refuse_overflow(plan, {name: seen.max_abs for name, seen in found.items()}, registry, budget)
 
@@ -75,12 +85,12 @@ def scan(plan: Plan, registry: Registry, budget: Budget, progress: Progress) -> 
 def _refuse_nonfinite(plan: Plan, bad: list[Seen]) -> None:
     if not bad:
         return
-    bad.sort(key=lambda seen: seen.entry.tensor.stored_name)
-    others = ", ".join(f"{printable(s.entry.tensor.stored_name)} ({s.nonfinite})" for s in bad[1:MOST_NAMED])
+    bad.sort(key=lambda seen: seen.tensor.stored_name)
+    others = ", ".join(f"{printable(s.tensor.stored_name)} ({s.nonfinite})" for s in bad[1:MOST_NAMED])
     others = f"; also {others}" if others else ""
     if len(bad) > MOST_NAMED:
         others += f" and {len(bad) - MOST_NAMED} more tensors"
-    tensor, first = bad[0].entry.tensor, bad[0].first
+    tensor, first = bad[0].tensor, bad[0].first
     part = next(iter(tensor.parts.values()))
     row, column = divmod(first, row_length(tensor.shape))
     span = part.row_span(row)

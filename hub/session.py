@@ -159,7 +159,7 @@ def convert(
         with watch.stage("plan"):
             made = plan(model, to=to, recipe=recipe, rules=rules, settings=settings)
             final = Path(target) if target is not None else _beside(source, made)
-            _check_target(made, final, force, report_to)
+            check_target(made, final, force, report_to)
             if require:
                 planner.require(made, require)
         if on_plan:
@@ -204,9 +204,12 @@ def _beside(source: str | os.PathLike[str], made: Plan) -> Path:
     return full.parent / made.writer.default_name(request.source_name, request)
 
 
-def _check_target(
+def check_target(
     made: Plan, final: Path, force: bool, report_to: str | os.PathLike[str] | None
 ) -> None:
+    """Raises:
+    OutputError: the output or the report may not be written there.
+    """
     from hub.io.atomic import check_free
 
     check_free(final, folder=made.writer.folder, force=force)
@@ -223,10 +226,8 @@ def _check_target(
 
 
 def _files(model: Model) -> list[str]:
-    """What a conversion must not replace: the model, and every file that says something about it."""
-    names = list(model.companions)
-    if os.path.isdir(model.path):
-        names += [name for name in os.listdir(model.path) if name.endswith(".json")]
+    """What a conversion must not replace: the model, and every file beside its weights."""
+    names = os.listdir(model.path) if os.path.isdir(model.path) else []
     return [model.path, *(source.path for source in model.sources), *(os.path.join(model.path, n) for n in names)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -79,6 +80,26 @@ _REQUEST = (
 )
 
 
+# What convert does with its output; plan takes it too, so that one command line serves both.
+_OUTPUT = (
+    click.option("--report", "report_to", type=click.Path(), metavar="FILE", help="Write a report (.json)."),
+    click.option("--force", is_flag=True, help="Replace an existing DST."),
+    click.option(
+        "--verify",
+        type=click.Choice(["none", "weights"]),
+        default="weights",
+        show_default=True,
+        help="'weights' reopens the output and compares every tensor with the source.",
+    ),
+)
+
+
+def _output(command: F) -> F:
+    for option in _OUTPUT:
+        command = option(command)
+    return _work(command)
+
+
 def _work(command: F) -> F:
     for option in _WORK:
         command = option(command)
@@ -107,11 +128,7 @@ def _asked(
 @click.argument("src", type=click.Path())
 @click.argument("dst", type=click.Path(), required=False)
 @_request
-@click.option("--verify", type=click.Choice(["none", "weights"]), default="weights", show_default=True,
-              help="'weights' reopens the output and compares every tensor with the source.")  # fmt: skip
-@_work
-@click.option("--force", is_flag=True, help="Replace an existing DST.")
-@click.option("--report", "report_to", type=click.Path(), metavar="FILE", help="Write a report (.json).")
+@_output
 @_json
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("-v", "--verbose", is_flag=True, help="Print a line for every tensor.")
@@ -145,19 +162,26 @@ def convert(
 @click.argument("src", type=click.Path())
 @click.argument("dst", type=click.Path(), required=False)
 @_request
+@_output
 @_json
 @click.option("-v", "--verbose", is_flag=True, help="Print a line for every tensor.")
 def plan(
     src: str, dst: str | None, from_: str | None, to: str, require: Any, rules: tuple[str, ...], recipe: str | None,
-    settings: tuple[str, ...], as_json: bool, verbose: bool,
+    settings: tuple[str, ...], verify: Any, threads: int | None, max_memory: int, force: bool,
+    report_to: str | None, as_json: bool, verbose: bool,
 ) -> None:  # fmt: skip
-    """Tell what convert would do: routes, sizes, fidelity, fallbacks. Writes nothing."""
+    """Tell what convert would do: routes, sizes, fidelity, fallbacks. Writes nothing.
+
+    Takes the options of convert; those that are about the work itself have no effect here.
+    """
     from hub import planner, report, session
     from hub.cli import show
 
     asked, tensor_rules, values = _asked(recipe, rules, settings)
     with session.open(src, format=from_) as model:
         made = session.plan(model, to=to, recipe=asked, rules=tensor_rules, settings=values)
+        if dst is not None:
+            session.check_target(made, Path(dst), force, report_to)
         if require:
             planner.require(made, require)
         if as_json:

@@ -43,6 +43,7 @@ class Model:
             None when they do not say.
         config: the configuration as the format stores it, parsed but not interpreted: config.json
             of a Hugging Face folder, the key-values of a GGUF file.
+        config_path: the file that `config` stands in, for messages; empty when it is `path` itself.
         metadata: further facts about the file for `hub inspect` (version, counts, header members).
         hyperparameters: the configuration under canonical (Hugging Face's) keys, for the architecture
             whose file is given; where `config` has those keys already it is the same mapping.
@@ -59,6 +60,7 @@ class Model:
     tensors: Mapping[str, Tensor]
     architecture: str | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
+    config_path: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     hyperparameters: Callable[[Architecture], Mapping[str, Any]] = lambda _: {}
     load_tokenizer: Callable[[Architecture | None], Tokenizer | None] = lambda _: None

@@ -68,8 +68,8 @@ class GgmlLayout(Layout):
     def scheme(self, shape: Shape) -> Scheme:
         return _SCHEMES[self.kind.name]
 
-    def can_hold(self, scheme: Scheme | DType, values: Quantized | None = None) -> Holding:
-        holding, mine = super().can_hold(scheme, values), _SCHEMES[self.kind.name]
+    def can_hold(self, scheme: Scheme | DType, shape: Shape, values: Quantized | None = None) -> Holding:
+        holding, mine = super().can_hold(scheme, shape, values), _SCHEMES[self.kind.name]
         if holding.fidelity == "lossy" or isinstance(scheme, DType):
             return holding
         if self.kind.name not in _PACK:

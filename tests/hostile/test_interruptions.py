@@ -148,16 +148,18 @@ def test_two_writers(tmp_path: Path) -> None:
 _SLOW = """
 import sys, time
 import hub.pipeline
+import hub.scan
 from hub.cli import main
 
-real = hub.pipeline.{function}
+module = hub.scan if "{function}" == "scan" else hub.pipeline
+real = module.{function}
 
 def slow(*arguments, **more):
     print("at work", flush=True)
     time.sleep({seconds})
     return real(*arguments, **more)
 
-hub.pipeline.{function} = slow
+module.{function} = slow
 sys.exit(main(sys.argv[1:]))
 """
 """The real entry, with one function made slow, so that a signal finds the conversion at a known place."""

@@ -75,7 +75,7 @@ def test_the_target_repeats_scales_of_larger_groups_exactly():
     random, layout = np.random.default_rng(5), LAYOUTS["Q4_1"]
     for size, count in ((64, 4), (0, 1)):
         scheme = Scheme(Affine(4), Blocks((1, size)), Stored(F16), offset=Stored(F16))
-        assert layout.can_hold(scheme) == Holding("exact")
+        assert layout.can_hold(scheme, (1, 256)) == Holding("exact")
         q = random.integers(0, 16, (3, 256), np.uint8)
         s, m = (random.standard_normal((3, count)).astype(np.float16) for _ in range(2))
         body = Quantized(
@@ -94,7 +94,7 @@ def test_the_target_repeats_scales_of_larger_groups_exactly():
     ],
 )  # fmt: skip
 def test_dense_layouts_hold_narrower_ones(source, target, fidelity):
-    holding = DENSE[target].can_hold(DTYPES[source])
+    holding = DENSE[target].can_hold(DTYPES[source], (1, 256))
     assert holding.fidelity == fidelity
     assert bool(holding.reason) == (fidelity == "lossy")
 
@@ -103,11 +103,11 @@ def test_dense_layouts_hold_narrower_ones(source, target, fidelity):
     ("target", "fidelity"), [("f32", "exact"), ("f64", "exact"), ("f16", "lossy"), ("bf16", "lossy")]
 )
 def test_f32_holds_every_scheme_since_decoding_is_defined_in_it(target, fidelity):
-    assert DENSE[target].can_hold(GPTQ).fidelity == fidelity
+    assert DENSE[target].can_hold(GPTQ, (1, 256)).fidelity == fidelity
 
 
 def test_a_packed_layout_holds_no_floats():
-    assert LAYOUTS["Q4_0"].can_hold(F32).fidelity == "lossy"
+    assert LAYOUTS["Q4_0"].can_hold(F32, (1, 256)).fidelity == "lossy"
 
 
 WIDENED = {("Q4_1", "Q5_1"), ("Q4_K", "Q5_K")}
@@ -119,7 +119,7 @@ WIDENED = {("Q4_1", "Q5_1"), ("Q4_K", "Q5_K")}
 def test_what_a_ggml_type_says_it_holds_it_can_pack_bit_for_bit(source, target):
     """The planner takes the answer for a promise: whatever is not lossy must pack and decode to the same weights."""
     old, new = LAYOUTS[source], LAYOUTS[target]
-    holding = new.can_hold(old.scheme((1, 256)))
+    holding = new.can_hold(old.scheme((1, 256)), (1, 256))
     assert (holding.fidelity != "lossy") <= (source == target or (source, target) in WIDENED)
     assert (source, target) not in WIDENED or holding.fidelity == "exact"
     if holding.fidelity == "lossy":
@@ -139,4 +139,4 @@ def test_what_a_ggml_type_says_it_holds_it_can_pack_bit_for_bit(source, target):
 def test_scales_that_are_shared_otherwise_are_not_promised():
     """Of K-quants only the width of codes is widened; sharing is packed as it is or not at all."""
     scheme = LAYOUTS["Q4_K"].scheme((1, 256))
-    assert LAYOUTS["Q5_K"].can_hold(replace(scheme, groups=Blocks((1, 64)))).fidelity == "lossy"
+    assert LAYOUTS["Q5_K"].can_hold(replace(scheme, groups=Blocks((1, 64))), (1, 256)).fidelity == "lossy"

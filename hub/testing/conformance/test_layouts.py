@@ -139,7 +139,7 @@ def test_tiles_pack_as_the_whole(layout: Layout, held: Sequence[Shape]) -> None:
 def test_holds_what_it_can_pack(layout: Layout, held: Sequence[Shape]) -> None:
     """The planner believes `can_hold`; what it calls exact is packed."""
     for shape in held:
-        holding = layout.can_hold(layout.scheme(shape))
+        holding = layout.can_hold(layout.scheme(shape), shape)
         body = layout.unpack(_bytes(layout, shape, 0), shape)
         if isinstance(body, Dense) or type(layout).pack is Layout.pack:
             continue
@@ -149,7 +149,7 @@ def test_holds_what_it_can_pack(layout: Layout, held: Sequence[Shape]) -> None:
             assert holding.fidelity == "lossy" and holding.reason, "can_hold promises codes that pack does not take"
         else:
             assert holding.fidelity in ("exact", "identical"), holding.reason
-    other = layout.can_hold(Scheme(Codebook((0.0, 1.5, -1.5)), Blocks((3, 7)), Const(1.0)))
+    other = layout.can_hold(Scheme(Codebook((0.0, 1.5, -1.5)), Blocks((3, 7)), Const(1.0)), shape)
     assert other.fidelity == "lossy" and other.reason, "codes of a strange kind are not refused with a reason"
 
 

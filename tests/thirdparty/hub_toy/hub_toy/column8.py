@@ -59,10 +59,10 @@ class Column8(Layout):
     def scheme(self, shape: Shape) -> Scheme:
         return SCHEME
 
-    def can_hold(self, scheme: Scheme | DType, values: Quantized | None = None) -> Holding:
+    def can_hold(self, scheme: Scheme | DType, shape: Shape, values: Quantized | None = None) -> Holding:
         if isinstance(scheme, Scheme) and (scheme.groups != SCHEME.groups or not isinstance(scheme.scale, Stored)):
             return Holding("lossy", "its scales are not one f16 for 32 weights")
-        return super().can_hold(scheme, values)
+        return super().can_hold(scheme, shape, values)
 
     def unpack(self, arrays: Arrays, shape: Shape) -> Quantized:
         codes, scales = (np.ascontiguousarray(arrays[name].T) for name in ("codes", "scales"))
