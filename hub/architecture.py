@@ -33,12 +33,14 @@ class Setting:
     Attributes:
         type: int, float, bool or str.
         default: an expression over the other settings, or a number; None when it must be given.
+        null: the same for a setting that is given as null, where that is not the same as leaving it out.
         max: largest allowed value; integers must be at least 1 (`zero` allows 0).
         allowed: the words allowed, for strings.
     """
 
     type: str
     default: Any = None
+    null: Any = None
     max: float = MAX_DIMENSION
     zero: bool = False
     optional: bool = False
@@ -127,6 +129,8 @@ class Architecture:
         values: dict[str, Any] = {}
         for name, rule in self.settings.items():
             given = raw.get(name)
+            if given is None and name in raw and rule.null is not None:
+                given = evaluate(rule.null, values)
             if given is None and rule.default is not None:
                 given = evaluate(rule.default, values)
             if given is None:

@@ -37,9 +37,7 @@ def check(model: Model, registry: Registry, budget: Budget, progress: Progress) 
     return {"path": model.path, "format": model.format, "checked": checked, "faults": faults, "notes": notes}
 
 
-def _settings(
-    model: Model, faults: list[str], notes: list[str], checked: list[str]
-) -> Configured | None:
+def _settings(model: Model, faults: list[str], notes: list[str], checked: list[str]) -> Configured | None:
     try:
         architecture = find(model)
     except ArchitectureError as error:

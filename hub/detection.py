@@ -49,7 +49,5 @@ def detect(formats: Iterable[Format], path: str) -> Format:
             )
         raise FormatError(f"none of the known formats ({known})", path=path, remedy="say which with --from")
     if len(scores) > 1 and scores[1][0] == scores[0][0]:
-        raise FormatError(
-            f"could be {scores[0][1]} or {scores[1][1]}", path=path, remedy="say which with --from"
-        )
+        raise FormatError(f"could be {scores[0][1]} or {scores[1][1]}", path=path, remedy="say which with --from")
     return scores[0][2]

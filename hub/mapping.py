@@ -109,9 +109,7 @@ def localise(tensors: Mapping[str, Tensor], convention: str, configured: Configu
     return out
 
 
-def _undo(
-    model: Model, configured: Configured
-) -> tuple[dict[str, Tensor], list[str], list[tuple[str, str]]]:
+def _undo(model: Model, configured: Configured) -> tuple[dict[str, Tensor], list[str], list[tuple[str, str]]]:
     """Tensors under canonical names, names that the convention does not know, and (name, why) of those not needed.
 
     A name that the convention does not know stays out even if it is a canonical one: its transforms would be missed,
@@ -138,9 +136,7 @@ def _table(configured: Configured, convention: str) -> dict[str, Mapped]:
     """The table of a convention with `{layer}` spelled out: format's name -> rule."""
     found = configured.architecture.formats.get(convention)
     if found is None:
-        raise ArchitectureError(
-            f"architecture {configured.architecture.family} has no table for {convention}"
-        )
+        raise ArchitectureError(f"architecture {configured.architecture.family} has no table for {convention}")
     out: dict[str, Mapped] = {}
     for name, rule in found.tensors.items():
         sources = [rule.source] if rule.source is None else configured.each_layer(rule.source)
@@ -154,5 +150,3 @@ def _steps(rule: Mapped, configured: Configured) -> list[Step]:
         return [STEPS[name](configured.evaluate(argument)) for name, argument in rule.steps]
     except KeyError as error:
         raise PluginError(f"architecture {configured.architecture.family} names an unknown step {error}") from None
-
-

@@ -82,18 +82,14 @@ def weights(tensor: Tensor, layout: Layout, start: int, stop: int) -> F32Array:
     return layout.decode(arrays_of(tensor, start, stop), shape)
 
 
-def fill(
-    plan: Plan, registry: Registry, output: AtomicOutput, budget: Budget, progress: Progress
-) -> None:
+def fill(plan: Plan, registry: Registry, output: AtomicOutput, budget: Budget, progress: Progress) -> None:
     """Write everything that the plan says into `output`, headers last.
 
     Raises:
         HubError: reading or writing failed; `output` is then to be discarded.
     """
     files = {file.name: output.create(file.name, file.size) for file in plan.files}
-    where = {
-        key: (files[file.name], offset) for file in plan.files for key, offset in file.placed.items()
-    }
+    where = {key: (files[file.name], offset) for file in plan.files for key, offset in file.placed.items()}
     progress.start("convert", sum(entry.nbytes for entry in plan.entries))
 
     def units() -> Iterable[Callable[[], int]]:
@@ -122,9 +118,7 @@ def _unit(
 ) -> int:
     try:
         arrays = tile(entry, registry, start, stop)
-        return sum(
-            _store(arrays[name], spec, *where[entry.name, name], start, stop) for name, spec in specs.items()
-        )
+        return sum(_store(arrays[name], spec, *where[entry.name, name], start, stop) for name, spec in specs.items())
     except HubError as error:
         if error.tensor is None:
             raise type(error)(
@@ -166,9 +160,7 @@ def cast(values: F32Array, name: str) -> np.ndarray[Any, Any]:
     return from_f32(values, name)
 
 
-def _store(
-    array: np.ndarray[Any, Any], spec: PartSpec, file: OutputFile, offset: int, start: int, stop: int
-) -> int:
+def _store(array: np.ndarray[Any, Any], spec: PartSpec, file: OutputFile, offset: int, start: int, stop: int) -> int:
     """Write a tile's part where it belongs; a part shared by all rows is written with the first."""
     import numpy as np
 

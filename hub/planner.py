@@ -178,9 +178,7 @@ def _configure(model: Model) -> Configured:
     return architecture.configure(model.hyperparameters(architecture), path=model.config_path or model.path)
 
 
-def _tensors(
-    model: Model, writer: Writer, configured: Configured
-) -> tuple[list[Tensor], Sequence[tuple[str, str]]]:
+def _tensors(model: Model, writer: Writer, configured: Configured) -> tuple[list[Tensor], Sequence[tuple[str, str]]]:
     found = canonical(model, configured)
     if model.convention == writer.convention:
         # Same names, same transforms: undoing and redoing them would only cost `identical`.
@@ -287,9 +285,7 @@ def _check_names(entries: Sequence[Entry]) -> None:
 
 def _laid(entry: Entry, registry: Registry) -> Laid:
     parts = registry.layout(entry.layout).parts(entry.tensor.shape)
-    return Laid(
-        entry.name, entry.tensor.shape, entry.layout, {name: spec.nbytes for name, spec in parts.items()}
-    )
+    return Laid(entry.name, entry.tensor.shape, entry.layout, {name: spec.nbytes for name, spec in parts.items()})
 
 
 def _check_files(entries: Sequence[Entry], files: Sequence[PlannedFile], registry: Registry) -> None:

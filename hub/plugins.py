@@ -110,9 +110,7 @@ class Registry:
         layouts, quantizers = list(of("hub_layouts")), list(of("hub_quantizers"))
         for item in formats:
             if item.api[0] != API_VERSION[0]:
-                raise PluginError(
-                    f"format {item.name} was written for API {item.api[0]}, this is {API_VERSION[0]}"
-                )
+                raise PluginError(f"format {item.name} was written for API {item.api[0]}, this is {API_VERSION[0]}")
         architectures = list(of("hub_architectures"))
         _check_free(self.formats, formats, "format")
         _check_free(self._layouts, layouts, "layout")

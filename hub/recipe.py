@@ -1,5 +1,7 @@
 """Recipe: what a user wants of single tensors, in a file (`--recipe`) or on the command line.
 
+For example:
+
     # q8-head.toml
     pure = true                 # no mixture: every tensor as the variant says
     [[tensors]]
@@ -106,9 +108,7 @@ def load(name: str) -> Recipe:
     if name in BUILT_IN:
         return from_data(BUILT_IN[name], name=name, path=name)
     if not os.path.exists(name):
-        raise UsageError(
-            f"no recipe {printable(name)!r}: neither a file nor one of {', '.join(sorted(BUILT_IN))}"
-        )
+        raise UsageError(f"no recipe {printable(name)!r}: neither a file nor one of {', '.join(sorted(BUILT_IN))}")
     with FileSource(name) as source:
         if source.size > MAX_RECIPE:
             raise FormatError(f"{source.size} bytes, at most {MAX_RECIPE} are allowed", path=name)
@@ -142,8 +142,10 @@ def from_data(data: Mapping[str, Any], *, name: str, path: str) -> Recipe:
         raise refuse("tensors must be a list of rules, set a table")
     made = []
     for item in rules:
-        if not isinstance(item, dict) or set(item) != {"match", "layout"} or not all(
-            isinstance(value, str) for value in item.values()
+        if (
+            not isinstance(item, dict)
+            or set(item) != {"match", "layout"}
+            or not all(isinstance(value, str) for value in item.values())
         ):
             raise refuse("a rule has the members match and layout, both strings")
         made.append(_rule(item["match"], item["layout"]))

@@ -204,9 +204,7 @@ def _beside(source: str | os.PathLike[str], made: Plan) -> Path:
     return full.parent / made.writer.default_name(request.source_name, request)
 
 
-def check_target(
-    made: Plan, final: Path, force: bool, report_to: str | os.PathLike[str] | None
-) -> None:
+def check_target(made: Plan, final: Path, force: bool, report_to: str | os.PathLike[str] | None) -> None:
     """Raises:
     OutputError: the output or the report may not be written there.
     """
@@ -227,8 +225,8 @@ def check_target(
 
 def _files(model: Model) -> list[str]:
     """What a conversion must not replace: the model, and every file beside its weights."""
-    names = os.listdir(model.path) if os.path.isdir(model.path) else []
-    return [model.path, *(source.path for source in model.sources), *(os.path.join(model.path, n) for n in names)]
+    beside = [os.path.join(model.path, name) for name in model.companions]
+    return [model.path, *(source.path for source in model.sources), model.config_path or model.path, *beside]
 
 
 def _same_file(a: str | os.PathLike[str], b: str | os.PathLike[str]) -> bool:

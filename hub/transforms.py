@@ -56,9 +56,7 @@ class InterleaveHeads(Step):
 
     def forward(self, tensor: Tensor) -> Tensor:
         d = self._head_rows(tensor)
-        return gather_rows(
-            tensor, lambda start, stop: [_paired(row, d) for row in range(start, stop)], self.name
-        )
+        return gather_rows(tensor, lambda start, stop: [_paired(row, d) for row in range(start, stop)], self.name)
 
     def backward(self, tensor: Tensor) -> Tensor:
         d = self._head_rows(tensor)

@@ -99,9 +99,7 @@ def least_sqnr(scheme: Scheme | DType, shape: Shape) -> float:
     return 10 * math.log10(1 + 4**bits / (size - 1)) - _MARGIN_DB
 
 
-def verify(
-    plan: Plan, written: Model, registry: Registry, budget: Budget, progress: Progress
-) -> list[TensorResult]:
+def verify(plan: Plan, written: Model, registry: Registry, budget: Budget, progress: Progress) -> list[TensorResult]:
     """Compare every tensor of `written` with the source of `plan`.
 
     Returns:
@@ -188,6 +186,4 @@ def refuse(results: Sequence[TensorResult], path: str) -> None:
         return
     faulty.sort(key=lambda result: result.sqnr_db)
     worst = "; ".join(f"{result.name}: {result.fault}" for result in faulty[:3])
-    raise VerifyError(
-        f"{len(faulty)} of {len(results)} tensors do not agree with the source: {worst}", path=path
-    )
+    raise VerifyError(f"{len(faulty)} of {len(results)} tensors do not agree with the source: {worst}", path=path)

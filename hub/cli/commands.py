@@ -50,12 +50,8 @@ def _from(command: F) -> F:
 
 
 _WORK = (
-    click.option(
-        "--max-memory", type=Size(), default="1G", show_default=True, help="Private memory to stay below."
-    ),
-    click.option(
-        "--threads", type=click.IntRange(1, 1024), metavar="N", help="Threads; one per core when not given."
-    ),
+    click.option("--max-memory", type=Size(), default="1G", show_default=True, help="Private memory to stay below."),
+    click.option("--threads", type=click.IntRange(1, 1024), metavar="N", help="Threads; one per core when not given."),
 )
 _REQUEST = (
     click.option(

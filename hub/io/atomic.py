@@ -239,6 +239,8 @@ def check_free(final: str | os.PathLike[str], *, folder: bool, force: bool) -> N
         return
     except OSError as error:
         raise _refuse(error, path) from None
+    if path.is_dir() and not folder:
+        raise OutputError("this is a folder, the output is a file", path=path, remedy="give the name of a file in it")
     if not force:
         raise OutputError("it exists already", path=path, remedy="give another name, or --force to replace it")
     try:
@@ -274,5 +276,3 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         output.create("", len(data)).write(data, 0)
         output.seal()
         output.commit()
-
-

@@ -11,9 +11,7 @@ from hub.io.source import FileSource
 WINDOW: Final = 1 << 20
 """Bytes fetched at a time: headers are small, vocabularies are a few of these."""
 
-_NUMBERS: Final = {
-    code: struct.Struct("<" + code) for code in ("B", "b", "H", "h", "I", "i", "Q", "q", "f", "d")
-}
+_NUMBERS: Final = {code: struct.Struct("<" + code) for code in ("B", "b", "H", "h", "I", "i", "Q", "q", "f", "d")}
 
 
 def checked_product(factors: tuple[int, ...] | list[int], limit: int) -> int | None:
@@ -115,8 +113,7 @@ class Cursor:
         value = self.integer(code, what)
         if value < 0 or value > limit or value * item_bytes > self.left:
             raise self.fail(
-                f"impossible count: {value} {what}, at most "
-                f"{min(limit, self.left // item_bytes)} can follow",
+                f"impossible count: {value} {what}, at most {min(limit, self.left // item_bytes)} can follow",
                 offset=at,
             )
         return value

@@ -39,10 +39,7 @@ class Folder:
         if not self._real.is_dir():
             raise HubError("expected a folder, this is a file", path=os.fspath(self.root))
         self._allowed = [self._real]
-        if (
-            self._real.parent.name == "snapshots"
-            and self._real.parent.parent.name.startswith("models--")
-        ):
+        if self._real.parent.name == "snapshots" and self._real.parent.parent.name.startswith("models--"):
             self._allowed.append(self._real.parent.parent / "blobs")
 
     def path(self, name: str, *, named_in: str | None = None) -> Path:
@@ -115,9 +112,7 @@ class Folder:
         """
         with self.open(name) as source:
             if source.size > max_bytes:
-                raise FormatError(
-                    f"{source.size} bytes, at most {max_bytes} are allowed", path=source.path
-                )
+                raise FormatError(f"{source.size} bytes, at most {max_bytes} are allowed", path=source.path)
             return source.read(0, source.size)
 
     def text(self, name: str) -> str:

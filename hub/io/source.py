@@ -50,9 +50,7 @@ class FileSource:
         self.path = os.fspath(path)
         try:
             # O_NONBLOCK: opening a FIFO must not wait for a writer.
-            self._fd = os.open(
-                self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd
-            )
+            self._fd = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd)
         except OSError as error:
             raise os_error(error, self.path) from None
         except ValueError:

@@ -82,9 +82,7 @@ def _whole_pairs(value: Any) -> bool:
     return True
 
 
-def loads(
-    data: bytes, *, path: str | os.PathLike[str], offset: int = 0, max_bytes: int = MAX_BYTES
-) -> Any:
+def loads(data: bytes, *, path: str | os.PathLike[str], offset: int = 0, max_bytes: int = MAX_BYTES) -> Any:
     """Parse `data`, which was read from `path` at `offset`.
 
     Raises:
@@ -136,7 +134,5 @@ def load_object(
     """
     value = loads(data, path=path, offset=offset, max_bytes=max_bytes)
     if not isinstance(value, dict):
-        raise FormatError(
-            f"expected a JSON object, found {type(value).__name__}", path=path, offset=offset
-        )
+        raise FormatError(f"expected a JSON object, found {type(value).__name__}", path=path, offset=offset)
     return value

@@ -71,10 +71,7 @@ def _groups_fit(source: Groups, target: Groups) -> bool:
     if not isinstance(source, Blocks) or not isinstance(target, Blocks):
         return False
     # A larger group is told by smaller ones that repeat its scale.
-    return all(
-        t == s or (t > 0 and (s == 0 or s % t == 0))
-        for s, t in zip(source.shape, target.shape, strict=True)
-    )
+    return all(t == s or (t > 0 and (s == 0 or s % t == 0)) for s, t in zip(source.shape, target.shape, strict=True))
 
 
 def _stores(dtype: DType, value: float) -> bool:

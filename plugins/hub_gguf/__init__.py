@@ -31,6 +31,4 @@ def hub_layouts() -> list[LayoutEntry]:
 
 @hookimpl
 def hub_quantizers() -> list[QuantizerEntry]:
-    return [
-        QuantizerEntry(f"{t.layout}/reference", t.layout, "hub_gguf.quantizers:make") for t in QUANTIZED
-    ]
+    return [QuantizerEntry(f"{t.layout}/reference", t.layout, "hub_gguf.quantizers:make") for t in QUANTIZED]

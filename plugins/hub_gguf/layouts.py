@@ -211,9 +211,7 @@ def _q3_k(blocks: Bytes, shape: Shape) -> Quantized:
     low = np.concatenate([packed[:, :8] & 15, packed[:, :8] >> 4], axis=1)
     shifts = np.array([0, 2, 4, 6], np.uint8).reshape(1, 4, 1)
     high = ((packed[:, None, 8:12] >> shifts) & 3).reshape(-1, 16)
-    scale = _product(
-        (low | (high << 4)).reshape(rows, -1), _f16(blocks, 108, rows), 16, Affine(6), zero=32.0
-    )
+    scale = _product((low | (high << 4)).reshape(rows, -1), _f16(blocks, 108, rows), 16, Affine(6), zero=32.0)
     return Quantized(shape, _array(codes.reshape(shape)), Affine(3), scale, _B16, Const(4.0))
 
 

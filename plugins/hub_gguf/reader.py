@@ -167,10 +167,7 @@ class GgufReader(Reader):
         for i in range(1, count):
             shard_name = f"{name['stem']}-{i + 1:05}-of-{count:05}.gguf"
             shard = _read(_opened(inside.open(shard_name, named_in=path), sources))
-            if (
-                _split_number(shard, "split.no", -1) != i
-                or _split_number(shard, "split.count", -1) != count
-            ):
+            if _split_number(shard, "split.no", -1) != i or _split_number(shard, "split.count", -1) != count:
                 raise FormatError(f"is not file {i + 1} of {count} of {path}", path=shard.source.path)
             shards.append(shard)
         total = first.values.get("split.tensors.count")

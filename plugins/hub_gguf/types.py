@@ -88,13 +88,14 @@ _ALL = (
 BY_ID = {t.id: t for t in _ALL}
 BY_NAME = {t.name: t for t in _ALL}
 BY_LAYOUT = {t.layout: t for t in _ALL}
-BY_WORD = {t.word: t for t in _ALL}
 
 QUANTIZED = tuple(
-    BY_NAME[name]
-    for name in ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K")
+    BY_NAME[name] for name in ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K")
 )
 """The types that hub has layouts and quantizers for."""
+
+WRITABLE = {t.word: t for t in (*(BY_NAME[name] for name in ("F32", "F16", "BF16")), *QUANTIZED)}
+"""The types that a tensor can be given, by the word a user types."""
 
 REMOVED = {
     4: "Q4_2", 5: "Q4_3", 31: "Q4_0_4_4", 32: "Q4_0_4_8", 33: "Q4_0_8_8",

@@ -27,7 +27,7 @@ from hub_gguf.filetypes import FILE_TYPES, Choice, Facts, choose, fallback, orde
 from hub_gguf.kv import Kv, encode, parse_override
 from hub_gguf.metadata import file_metadata
 from hub_gguf.reader import MAX_NAME
-from hub_gguf.types import BY_LAYOUT, BY_WORD, GgmlType
+from hub_gguf.types import BY_LAYOUT, WRITABLE, GgmlType
 
 ALIGNMENT = 32
 """Always the default: llama.cpp's own tools lay data out with it whatever `general.alignment` says."""
@@ -49,9 +49,7 @@ class GgufWriter(Writer):
         self, tensors: Sequence[Tensor], configured: Configured | None, request: Request
     ) -> tuple[Sequence[Assignment], Sequence[str]]:
         if request.variant and request.variant not in FILE_TYPES:
-            raise UsageError(
-                f"gguf has no variant {printable(request.variant)!r}; known: {', '.join(FILE_TYPES)}"
-            )
+            raise UsageError(f"gguf has no variant {printable(request.variant)!r}; known: {', '.join(FILE_TYPES)}")
         # Float types are what llama.cpp's converter writes, in the source's order; the others are what its
         # quantizer makes of such a file, by layer and name.
         ordered = list(tensors) if not quantizes(request.variant) else sorted(tensors, key=lambda t: order(t.name))
@@ -150,9 +148,11 @@ def _manual(tensor: Tensor, request: Request) -> GgmlType | None:
     word = request.recipe.layout_for(tensor.name, tensor.stored_name)
     if word is None:
         return None
-    kind = BY_WORD.get(word.lower()) or BY_LAYOUT.get(word)
+    kind = WRITABLE.get(word.lower()) or WRITABLE.get(word.removeprefix("ggml.").lower())
     if kind is None:
-        raise UsageError(f"gguf has no layout {printable(word)!r} for {printable(tensor.name)}; known: {', '.join(BY_WORD)}")
+        raise UsageError(
+            f"gguf has no layout {printable(word)!r} for {printable(tensor.name)}; known: {', '.join(WRITABLE)}"
+        )
     return kind
 
 

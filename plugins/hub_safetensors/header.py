@@ -126,9 +126,7 @@ def _integers(value: Any) -> Shape | None:
     return tuple(value)
 
 
-def _check_size(
-    source: FileSource, name: str, dtype: DType, shape: Shape, begin: int, end: int, start: int
-) -> None:
+def _check_size(source: FileSource, name: str, dtype: DType, shape: Shape, begin: int, end: int, start: int) -> None:
     if start + end > source.size:
         raise FormatError(
             f"truncated: its data ends at byte {start + end}, the file has {source.size}",

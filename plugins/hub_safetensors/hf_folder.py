@@ -17,7 +17,7 @@ from hub.api import (
     Tokenizer,
     TokenizerRule,
 )
-from hub_safetensors.shards import INDEX, open_weights
+from hub_safetensors.shards import open_weights
 
 CONFIG = "config.json"
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".onnx", ".h5", ".msgpack")
@@ -54,7 +54,7 @@ def _opened(path: str, format: str, sources: list[FileSource]) -> Model:
     else:
         notes.append("no config.json")
     metadata = {key: value for header in headers for key, value in header.metadata.items()}
-    weights = {*names, INDEX, CONFIG}
+    weights = {*names, CONFIG}
     return Model(
         format=format,
         path=path,

@@ -84,9 +84,7 @@ def _loose(folder: Folder) -> list[str]:
     stem = f"-of-{len(names):05}.safetensors"
     wanted = [f"model-{i + 1:05}{stem}" for i in range(len(names))]
     if names != wanted:
-        raise FormatError(
-            f"{len(names)} weight files and no {INDEX} that says which belong together", path=folder.root
-        )
+        raise FormatError(f"{len(names)} weight files and no {INDEX} that says which belong together", path=folder.root)
     return names
 
 

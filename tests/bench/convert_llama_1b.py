@@ -95,7 +95,11 @@ def _write_weights(folder: Path, shape: dict[str, int], shards: int) -> None:
     for name, size in sizes.items():
         groups[min(done * shards // total, shards - 1)].append(name)
         done += size
-    names = ["model.safetensors"] if shards == 1 else [f"model-{i + 1:05}-of-{shards:05}.safetensors" for i in range(shards)]
+    names = (
+        ["model.safetensors"]
+        if shards == 1
+        else [f"model-{i + 1:05}-of-{shards:05}.safetensors" for i in range(shards)]
+    )
     seeds = dict(zip(tensors, np.random.SeedSequence(SEED).spawn(len(tensors)), strict=True))
     for file, group in zip(names, groups, strict=True):
         header: dict[str, object] = {"__metadata__": {"format": "pt"}}
@@ -154,7 +158,9 @@ def measure(command: list[str], threads: int, stdin: str = "") -> Cost:
         sampler.join()
         if child.returncode:
             log.seek(0)
-            raise SystemExit(f"exit {child.returncode}: {' '.join(command)}\n{log.read().decode(errors='replace')[-2000:]}")
+            raise SystemExit(
+                f"exit {child.returncode}: {' '.join(command)}\n{log.read().decode(errors='replace')[-2000:]}"
+            )
     return Cost(wall, usage.ru_utime + usage.ru_stime, peaks[0])
 
 
@@ -214,7 +220,9 @@ class LlamaCpp:
         command = [self.python, str(self.converter), str(source), "--outtype", self.between, "--outfile", str(floats)]
         converted = measure(command, self.threads)
         if self.quantizer:
-            quantized = measure([str(self.quantizer), str(floats), str(target), variant, str(self.threads)], self.threads)
+            quantized = measure(
+                [str(self.quantizer), str(floats), str(target), variant, str(self.threads)], self.threads
+            )
         else:
             command, stdin = llama_peer.quantize_command(floats, {variant: target}, self.threads)
             quantized = measure(command, self.threads, stdin)
@@ -257,7 +265,12 @@ def facts(args: argparse.Namespace) -> list[str]:
         return done.stdout.strip() if done.returncode == 0 else "unknown"
 
     cpu = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "?"
+        (
+            line.split(":")[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        "?",
     )
     peer = "import torch, transformers; print('torch', torch.__version__ + ', transformers', transformers.__version__)"
     isa = ask(sys.executable, "import hub_native; print(hub_native.isa())")
@@ -300,19 +313,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path, help="folder for the model (2.2 GB, kept) and the outputs (removed)")
     parser.add_argument(
-        "--type", action="append", choices=[t for t in llama_peer.FTYPES if t not in llama_peer.FLOATS], help="default q4_k_m"
+        "--type",
+        action="append",
+        choices=[t for t in llama_peer.FTYPES if t not in llama_peer.FLOATS],
+        help="default q4_k_m",
     )
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--shards", type=int, default=1)
-    parser.add_argument("--tokenizer", type=Path, default=TESTS / "data/tiny-llama", help="folder of the tokenizer for the model")
+    parser.add_argument(
+        "--tokenizer", type=Path, default=TESTS / "data/tiny-llama", help="folder of the tokenizer for the model"
+    )
     parser.add_argument("--tiny", action="store_true", help="a 5M-parameter model, to try the benchmark itself")
     parser.add_argument("--generate-only", action="store_true")
     parser.add_argument("--only", choices=["hub", "llama.cpp"], help="leave the other out")
-    parser.add_argument("--between", choices=["bf16", "f32", "f16"], default="bf16", help="what llama.cpp's converter writes first")
+    parser.add_argument(
+        "--between", choices=["bf16", "f32", "f16"], default="bf16", help="what llama.cpp's converter writes first"
+    )
     parser.add_argument("--llama-cpp", type=Path, help="llama.cpp source folder, with convert_hf_to_gguf.py")
     parser.add_argument("--llama-python", default=sys.executable, help="the Python for it, with torch and transformers")
-    parser.add_argument("--llama-quantize", type=Path, help="a llama-quantize program, instead of the library in llama-cpp-python")
+    parser.add_argument(
+        "--llama-quantize", type=Path, help="a llama-quantize program, instead of the library in llama-cpp-python"
+    )
     parser.add_argument("--json", type=Path, help="every single measurement")
     args = parser.parse_args()
 
@@ -336,10 +358,15 @@ def main() -> None:
         costs = raw[variant] = {r.label: [] for r in runners}
         targets = {r.label: args.work / f"out-{i}-{variant}.gguf" for i, r in enumerate(runners)}
         for turn in range(args.repeat):
-            for runner in runners[turn % len(runners) :] + runners[: turn % len(runners)]:  # alternate, and take turns at going first
+            for runner in (
+                runners[turn % len(runners) :] + runners[: turn % len(runners)]
+            ):  # alternate, and take turns at going first
                 targets[runner.label].unlink(missing_ok=True)
                 costs[runner.label].append(runner.run(source, targets[runner.label], variant))
-                print(f"{variant} {turn + 1}/{args.repeat} {runner.label}: {costs[runner.label][-1].wall:.2f} s", file=sys.stderr)
+                print(
+                    f"{variant} {turn + 1}/{args.repeat} {runner.label}: {costs[runner.label][-1].wall:.2f} s",
+                    file=sys.stderr,
+                )
         peer = targets.get("llama.cpp")
         for label, target in targets.items():
             said = "the peer" if target == peer else verdict(target, peer) if peer else "no peer"
@@ -348,12 +375,19 @@ def main() -> None:
         for target in targets.values():
             target.unlink()
 
-    print(f"\n{source.name}, {weights} bytes of bf16 weights, medians of {args.repeat}, llama.cpp by way of {args.between}.\n")
+    print(
+        f"\n{source.name}, {weights} bytes of bf16 weights, medians of {args.repeat}, llama.cpp by way of {args.between}.\n"
+    )
     print("\n".join(facts(args)), end="\n\n")
-    print("| type | program | wall, s | CPU, s | peak private memory, MiB | output, bytes | output against llama.cpp's |")
+    print(
+        "| type | program | wall, s | CPU, s | peak private memory, MiB | output, bytes | output against llama.cpp's |"
+    )
     print("|---|---|---|---|---|---|---|", *lines, sep="\n")
     if args.json:
-        args.json.write_text(json.dumps({v: {k: [asdict(c) for c in cs] for k, cs in d.items()} for v, d in raw.items()}, indent=2) + "\n")
+        args.json.write_text(
+            json.dumps({v: {k: [asdict(c) for c in cs] for k, cs in d.items()} for v, d in raw.items()}, indent=2)
+            + "\n"
+        )
 
 
 if __name__ == "__main__":

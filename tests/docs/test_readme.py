@@ -41,7 +41,12 @@ def test_blocks_print_what_they_say(folder: Path) -> None:
     for block in BLOCKS:
         command, _, expected = block.removeprefix("$ ").partition("\n")
         done = subprocess.run(
-            ["sh", "-c", command], cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            ["sh", "-c", command],
+            cwd=folder,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )
         assert _steady(done.stdout) == _steady(expected), command
 

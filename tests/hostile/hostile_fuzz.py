@@ -220,9 +220,7 @@ TARGETS: dict[str, tuple[Callable[[random.Random, Path], tuple[Path, bytes]], Ca
 """How a target's mutants are made, and the folder they are made in."""
 
 
-def run(
-    target: str, seconds: float, seed: int, accepted: Callable[[bytes], object] = bytes
-) -> tuple[int, int]:
+def run(target: str, seconds: float, seed: int, accepted: Callable[[bytes], object] = bytes) -> tuple[int, int]:
     """Try mutants for some time.
 
     Args:

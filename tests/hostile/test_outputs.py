@@ -343,6 +343,7 @@ def test_reader_of_the_output_went_away(tmp_path: Path, source: Path) -> None:
 
 def test_plan_writes_nothing(tmp_path: Path, model: Path) -> None:
     before = snapshot(tmp_path)
-    accepted("plan", "--to", "gguf:q8_0", model, tmp_path / "no" / "out.gguf")
+    accepted("plan", "--to", "gguf:q8_0", model, tmp_path / "out.gguf")
+    refused("plan", "--to", "gguf:q8_0", model, tmp_path / "no" / "out.gguf", names=["no", "does not exist"])
     assert run("plan", "--to", "gguf:q8_0", model).status == 0
     assert snapshot(tmp_path) == before

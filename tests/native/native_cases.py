@@ -40,8 +40,11 @@ def assert_same_blocks(kind, ours, theirs, x=None, where=""):
         return
     weights, _ = hub_native.block(kind)
     first = bad[0]
-    lines = [f"{kind} {where}: {bad.size} of {len(ours)} blocks differ, the first is {first}",
-             f"  hub  {ours[first].tobytes().hex()}", f"  want {theirs[first].tobytes().hex()}"]
+    lines = [
+        f"{kind} {where}: {bad.size} of {len(ours)} blocks differ, the first is {first}",
+        f"  hub  {ours[first].tobytes().hex()}",
+        f"  want {theirs[first].tobytes().hex()}",
+    ]
     if x is not None:
         lines.append(f"  x    {x.reshape(-1, weights)[first].tolist()}")
     pytest.fail("\n".join(lines))
@@ -49,8 +52,21 @@ def assert_same_blocks(kind, ours, theirs, x=None, where=""):
 
 # ------------------------------------------------------------------------------------------------- ggml
 
-_GGML_ID = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "q2_k": 10, "q3_k": 11,
-            "q4_k": 12, "q5_k": 13, "q6_k": 14, "bf16": 30}
+_GGML_ID = {
+    "f32": 0,
+    "f16": 1,
+    "q4_0": 2,
+    "q4_1": 3,
+    "q5_0": 6,
+    "q5_1": 7,
+    "q8_0": 8,
+    "q2_k": 10,
+    "q3_k": 11,
+    "q4_k": 12,
+    "q5_k": 13,
+    "q6_k": 14,
+    "bf16": 30,
+}
 
 
 class Ggml:
@@ -60,14 +76,28 @@ class Ggml:
         self._lib = ctypes.CDLL(str(path))
         self._quantize = self._lib.ggml_quantize_chunk
         self._quantize.restype = ctypes.c_size_t
-        self._quantize.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p,
-                                   ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p]
+        self._quantize.argtypes = [
+            ctypes.c_int,
+            ctypes.c_void_p,
+            ctypes.c_void_p,
+            ctypes.c_int64,
+            ctypes.c_int64,
+            ctypes.c_int64,
+            ctypes.c_void_p,
+        ]
 
     def quantize(self, kind, x, importance=None):
         weights, size = hub_native.block(kind)
         out = np.zeros((x.shape[0], x.shape[1] // weights * size), np.uint8)
-        done = self._quantize(_GGML_ID[kind], x.ctypes.data, out.ctypes.data, 0, x.shape[0], x.shape[1],
-                              None if importance is None else importance.ctypes.data)
+        done = self._quantize(
+            _GGML_ID[kind],
+            x.ctypes.data,
+            out.ctypes.data,
+            0,
+            x.shape[0],
+            x.shape[1],
+            None if importance is None else importance.ctypes.data,
+        )
         assert done == out.size
         return out
 
@@ -84,6 +114,7 @@ class Ggml:
 
 # ------------------------------------------------------------------------------------------------- weights
 
+
 def below_powers_of_two(rng, n):
     return np.nextafter(np.float32(2.0) ** rng.integers(-14, 15, n).astype(np.float32), np.float32(0))
 
@@ -95,21 +126,41 @@ def distributions(cols, seed):
     below = below_powers_of_two(rng, cols)
     zeros = gauss.copy()
     for start in range(0, cols, 64):
-        zeros[start:start + 32] = 0
+        zeros[start : start + 32] = 0
     spread = np.repeat(np.exp(3 * rng.standard_normal(cols // 32)), 32)
     rows = {
-        "gauss": gauss, "lognormal": gauss * np.exp(rng.standard_normal()), "spread": gauss * spread,
-        "student_t2": rng.standard_t(2, cols), "laplace": rng.laplace(size=cols), "uniform": rng.uniform(-1, 1, cols),
-        "positive": np.abs(gauss), "negative": -np.abs(gauss), "zero": np.zeros(cols), "constant": np.full(cols, 0.37),
-        "constant_negative": np.full(cols, -2.5), "zero_sub_blocks": zeros,
+        "gauss": gauss,
+        "lognormal": gauss * np.exp(rng.standard_normal()),
+        "spread": gauss * spread,
+        "student_t2": rng.standard_t(2, cols),
+        "laplace": rng.laplace(size=cols),
+        "uniform": rng.uniform(-1, 1, cols),
+        "positive": np.abs(gauss),
+        "negative": -np.abs(gauss),
+        "zero": np.zeros(cols),
+        "constant": np.full(cols, 0.37),
+        "constant_negative": np.full(cols, -2.5),
+        "zero_sub_blocks": zeros,
         "outlier": np.where(rng.random(cols) < 1 / 256, 1000, 1) * gauss,
-        "1e-9": gauss * 1e-9, "1e-15": gauss * 1e-15, "1e-20": gauss * 1e-20, "denormal": gauss * 1e-41,
-        "few_denormals": gauss * 5e-45, "1e5": gauss * 1e5, "1e10": gauss * 1e10, "1e15": gauss * 1e15,
-        "1e19": gauss * 1e19, "1e30": gauss * 1e30, "largest": gauss * 3e38 / np.abs(gauss).max(),
-        "pow2_minus_ulp": below * np.sign(gauss), "ties": rng.integers(-8, 9, cols) / 2.0,
-        "two_values": np.where(gauss > 0, 0.75, -0.5), "sparse": np.where(rng.random(cols) < 0.05, gauss, 0),
-        "ramp": np.linspace(-1, 1, cols), "cosine": 0.1 + 2 * np.cos(np.arange(cols)),
-        "shifted": gauss * 0.01 + 5, "negative_zero": np.where(rng.random(cols) < 0.5, -0.0, gauss),
+        "1e-9": gauss * 1e-9,
+        "1e-15": gauss * 1e-15,
+        "1e-20": gauss * 1e-20,
+        "denormal": gauss * 1e-41,
+        "few_denormals": gauss * 5e-45,
+        "1e5": gauss * 1e5,
+        "1e10": gauss * 1e10,
+        "1e15": gauss * 1e15,
+        "1e19": gauss * 1e19,
+        "1e30": gauss * 1e30,
+        "largest": gauss * 3e38 / np.abs(gauss).max(),
+        "pow2_minus_ulp": below * np.sign(gauss),
+        "ties": rng.integers(-8, 9, cols) / 2.0,
+        "two_values": np.where(gauss > 0, 0.75, -0.5),
+        "sparse": np.where(rng.random(cols) < 0.05, gauss, 0),
+        "ramp": np.linspace(-1, 1, cols),
+        "cosine": 0.1 + 2 * np.cos(np.arange(cols)),
+        "shifted": gauss * 0.01 + 5,
+        "negative_zero": np.where(rng.random(cols) < 0.5, -0.0, gauss),
     }
     with np.errstate(over="ignore"):
         return [(name, row.astype(np.float32)) for name, row in rows.items()]
@@ -119,9 +170,18 @@ def importances(cols, seed):
     """Importance rows float32 [cols]: like real ones, and those at the edge of sense."""
     rng = np.random.default_rng(seed)
     square = rng.chisquare(1, cols)
-    return [row.astype(np.float32) for row in (
-        square, np.ones(cols), square * 1e-12, square * 1e12, np.where(rng.random(cols) < 0.5, 0, square),
-        np.zeros(cols), rng.standard_normal(cols))]  # a negative one makes scales below zero, whose codes wrap
+    return [
+        row.astype(np.float32)
+        for row in (
+            square,
+            np.ones(cols),
+            square * 1e-12,
+            square * 1e12,
+            np.where(rng.random(cols) < 0.5, 0, square),
+            np.zeros(cols),
+            rng.standard_normal(cols),
+        )
+    ]  # a negative one makes scales below zero, whose codes wrap
 
 
 def mixed_rows(rng, rows, cols):
@@ -130,9 +190,20 @@ def mixed_rows(rng, rows, cols):
     for start in range(0, cols, 16):
         part = x[:, start : start + 16]
         size = 10.0 ** rng.choice([0, 0, 0, -3, 3, 5, -9, -15, -20, -38, -42, 10, 15, 19, 30], (rows, 1))
-        kinds = [part, np.abs(part), -np.abs(part), np.zeros_like(part), np.ones_like(part), -np.ones_like(part),
-                 np.where(part > 1.5, part, 0), np.round(part * 2), np.where(part > 0, 0.0, -0.0), part * 1e-3 + 1,
-                 np.where(np.arange(16) == 3, 1, part * 1e-4), np.sign(part)]
+        kinds = [
+            part,
+            np.abs(part),
+            -np.abs(part),
+            np.zeros_like(part),
+            np.ones_like(part),
+            -np.ones_like(part),
+            np.where(part > 1.5, part, 0),
+            np.round(part * 2),
+            np.where(part > 0, 0.0, -0.0),
+            part * 1e-3 + 1,
+            np.where(np.arange(16) == 3, 1, part * 1e-4),
+            np.sign(part),
+        ]
         x[:, start : start + 16] = np.choose(rng.integers(0, len(kinds), (rows, 1)), kinds) * size
     halves = x.reshape(-1, 2, 16)
     same = rng.random(len(halves)) < 0.5
@@ -148,10 +219,22 @@ def edge_rows(draw, cols):
     for _ in range(cols // 16):
         scale = draw(st.sampled_from([1.0, 1e-3, 1e-9, 1e-15, 1e-20, 1e-38, 1e-42, 1e3, 6e4]))
         base = rng.standard_normal(16)
-        parts.append(draw(st.sampled_from([
-            np.zeros(16), np.full(16, scale), np.full(16, -scale),
-            np.abs(base) * scale, -np.abs(base) * scale, base * scale,
-            below_powers_of_two(rng, 16) * np.sign(base),
-            np.where(np.arange(16) == 3, scale, 0.0), np.where(base > 0, scale, -scale), np.where(base > 0, 0.0, -0.0),
-        ])))
+        parts.append(
+            draw(
+                st.sampled_from(
+                    [
+                        np.zeros(16),
+                        np.full(16, scale),
+                        np.full(16, -scale),
+                        np.abs(base) * scale,
+                        -np.abs(base) * scale,
+                        base * scale,
+                        below_powers_of_two(rng, 16) * np.sign(base),
+                        np.where(np.arange(16) == 3, scale, 0.0),
+                        np.where(base > 0, scale, -scale),
+                        np.where(base > 0, 0.0, -0.0),
+                    ]
+                )
+            )
+        )
     return np.concatenate(parts).astype(np.float32).reshape(1, cols)

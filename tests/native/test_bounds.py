@@ -69,10 +69,15 @@ def test_refused(message, call):
         call()
 
 
-@pytest.mark.parametrize("call", [
-    lambda: h.quantize("q4_0", None, u8(18)), lambda: h.quantize("q4_0", f32(1, 32), None),
-    lambda: h.scan("f32", 5), lambda: h.scan("f32", "text"),
-])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: h.quantize("q4_0", None, u8(18)),
+        lambda: h.quantize("q4_0", f32(1, 32), None),
+        lambda: h.scan("f32", 5),
+        lambda: h.scan("f32", "text"),
+    ],
+)
 def test_not_a_buffer(call):
     with pytest.raises(TypeError):
         call()

@@ -34,7 +34,7 @@ def floats():
             bits.append(exact + np.uint32(step) + np.uint32(off & 0xFFFFFFFF))
     bits.append(exact)
     bits.append(np.arange(0x38000000 - 70000, 0x38000000 + 70000, dtype=np.uint32))  # around 2^-15
-    bits.append(np.arange(0x33000000 - 200, 0x33000000 + 200, dtype=np.uint32))      # 2^-25: half the least f16
+    bits.append(np.arange(0x33000000 - 200, 0x33000000 + 200, dtype=np.uint32))  # 2^-25: half the least f16
     bits.append(np.float32([65504, 65519.996, 65520, 65535.996, 65536, 1e38]).view(np.uint32))
     both = np.concatenate(bits)
     return np.concatenate([both, both ^ np.uint32(0x80000000)]).view(np.float32)

@@ -9,10 +9,36 @@ from native_cases import LEGACY, K, dequantize
 from hub_native import block
 
 # Offsets of the f16 fields in a block: where random bytes should be more than random.
-HALVES = {"q8_0": [0], "q4_0": [0], "q4_1": [0, 2], "q5_0": [0], "q5_1": [0, 2], "q2_k": [80, 82], "q3_k": [108],
-          "q4_k": [0, 2], "q5_k": [0, 2], "q6_k": [208]}
-ODD = [0x0000, 0x8000, 0x0001, 0x8001, 0x03FF, 0x0400, 0x7BFF, 0xFBFF, 0x7C00, 0xFC00, 0x7E00, 0xFE00, 0x7C01, 0xFDFF,
-       0x3C00, 0xBC00]
+HALVES = {
+    "q8_0": [0],
+    "q4_0": [0],
+    "q4_1": [0, 2],
+    "q5_0": [0],
+    "q5_1": [0, 2],
+    "q2_k": [80, 82],
+    "q3_k": [108],
+    "q4_k": [0, 2],
+    "q5_k": [0, 2],
+    "q6_k": [208],
+}
+ODD = [
+    0x0000,
+    0x8000,
+    0x0001,
+    0x8001,
+    0x03FF,
+    0x0400,
+    0x7BFF,
+    0xFBFF,
+    0x7C00,
+    0xFC00,
+    0x7E00,
+    0xFE00,
+    0x7C01,
+    0xFDFF,
+    0x3C00,
+    0xBC00,
+]
 
 
 @pytest.mark.parametrize("kind", [*LEGACY, *K])

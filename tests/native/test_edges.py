@@ -9,8 +9,18 @@ from native_cases import LEGACY, K, assert_same_blocks, dequantize, edge_rows, i
 
 # Largest error in units of the largest weight of the block: half a step with room for an extreme that is clipped, and
 # for sub-blocks whose 4- or 6-bit scale rounds to 0. Not tight: a wrong shift or sign is far outside.
-TOLERANCE = {"q8_0": 0.005, "q4_0": 0.13, "q4_1": 0.07, "q5_0": 0.07, "q5_1": 0.04,
-             "q2_k": 0.6, "q3_k": 0.35, "q4_k": 0.2, "q5_k": 0.12, "q6_k": 0.06}
+TOLERANCE = {
+    "q8_0": 0.005,
+    "q4_0": 0.13,
+    "q4_1": 0.07,
+    "q5_0": 0.07,
+    "q5_1": 0.04,
+    "q2_k": 0.6,
+    "q3_k": 0.35,
+    "q4_k": 0.2,
+    "q5_k": 0.12,
+    "q6_k": 0.06,
+}
 
 
 @pytest.mark.parametrize("kind", LEGACY)

@@ -54,12 +54,15 @@ def test_missing_is_an_error(isa):
     assert result.stderr.splitlines()[-1].endswith("available: " + " ".join(hub_native.available()))
 
 
-@pytest.mark.parametrize("call", [
-    "h.isa()",
-    "h.quantize('f32', memoryview(bytearray(8)).cast('B').cast('f', (1, 2)), bytearray(8))",
-    "h.scan('f32', bytes(8))",
-    "h.to_f32('f32', bytes(4), memoryview(bytearray(4)).cast('f'))",
-])
+@pytest.mark.parametrize(
+    "call",
+    [
+        "h.isa()",
+        "h.quantize('f32', memoryview(bytearray(8)).cast('B').cast('f', (1, 2)), bytearray(8))",
+        "h.scan('f32', bytes(8))",
+        "h.to_f32('f32', bytes(4), memoryview(bytearray(4)).cast('f'))",
+    ],
+)
 def test_every_kernel_refuses_and_goes_on_refusing(call):
     program = f"""
 import hub_native as h

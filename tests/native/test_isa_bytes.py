@@ -74,8 +74,10 @@ def quantize_at(kind, x, importance, odd):
 def work(path):
     done = {"isa": np.array(hub_native.isa())}
     for kind in KINDS:
-        blocks = [quantize_at(kind, np.ascontiguousarray(x), importance, i % 2)
-                  for i, (_, x, importance) in enumerate(cases(kind))]
+        blocks = [
+            quantize_at(kind, np.ascontiguousarray(x), importance, i % 2)
+            for i, (_, x, importance) in enumerate(cases(kind))
+        ]
         done[kind] = np.concatenate(blocks)
         weights, size = hub_native.block(kind)
         out = np.empty(done[kind].size // size * weights, np.float32)
@@ -90,8 +92,13 @@ def results(tmp_path_factory):
     found = {}
     for isa in hub_native.available():
         path = folder / f"{isa}.npz"
-        done = subprocess.run([sys.executable, __file__, str(path)], env={**os.environ, "HUB_ISA": isa},
-                              capture_output=True, text=True, timeout=600)
+        done = subprocess.run(
+            [sys.executable, __file__, str(path)],
+            env={**os.environ, "HUB_ISA": isa},
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
         assert done.returncode == 0, done.stderr
         with np.load(path) as file:
             found[isa] = dict(file)
@@ -122,8 +129,11 @@ def test_same_weights(results, isa, kind):
 def test_what_the_cpu_has_is_available():
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     flags = set(next(line for line in lines if line.startswith("flags")).split(":")[1].split())
-    wanted = [isa for isa, needed in (("avx512", {"avx512f", "avx512bw", "avx512dq", "avx512vl"}), ("avx2", {"avx2"}))
-              if needed <= flags]
+    wanted = [
+        isa
+        for isa, needed in (("avx512", {"avx512f", "avx512bw", "avx512dq", "avx512vl"}), ("avx2", {"avx2"}))
+        if needed <= flags
+    ]
     assert list(hub_native.available()) == [*wanted, "scalar"]
 
 

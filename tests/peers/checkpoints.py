@@ -58,7 +58,9 @@ def write(name: str, folder: Path) -> Path:
 
 def _weights(config: dict[str, Any], seed: int) -> dict[str, np.ndarray]:
     random = np.random.default_rng(seed)
-    wide, ffn, heads, kv = (config[k] for k in ("hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads"))
+    wide, ffn, heads, kv = (
+        config[k] for k in ("hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads")
+    )
     head = config.get("head_dim", wide // heads)
 
     def matrix(rows: int, columns: int) -> np.ndarray:

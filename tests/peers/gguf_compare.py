@@ -116,7 +116,9 @@ def main() -> int:
     parser.add_argument("a", type=Path)
     parser.add_argument("b", type=Path)
     parser.add_argument("--allow", nargs="*", default=[], help="keys that may differ")
-    parser.add_argument("--any-order", action="store_true", help="compare keys and tensors by name, leave order and offsets out")
+    parser.add_argument(
+        "--any-order", action="store_true", help="compare keys and tensors by name, leave order and offsets out"
+    )
     args = parser.parse_args()
     found = compare(args.a, args.b, allow=args.allow, order=not args.any_order)
     print("\n".join(found) or "identical")

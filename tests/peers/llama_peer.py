@@ -18,7 +18,9 @@ from typing import Any
 
 import numpy as np
 
-WHY_ABSENT = None if importlib.util.find_spec("llama_cpp") else "the peer llama.cpp is absent: pip install llama-cpp-python"
+WHY_ABSENT = (
+    None if importlib.util.find_spec("llama_cpp") else "the peer llama.cpp is absent: pip install llama-cpp-python"
+)
 
 # llama_ftype of llama.h for what `llama_model_quantize` makes without an importance matrix
 FTYPES = {
@@ -52,13 +54,26 @@ def logits(path: Path, ids: np.ndarray, *, exact: bool = True, threads: int = 2)
     with tempfile.TemporaryDirectory() as folder:
         where = Path(folder)
         np.save(where / "ids.npy", np.asarray(ids, np.int32))
-        _call("logits", path=str(path), ids=str(where / "ids.npy"), out=str(where / "out.npy"), exact=exact, threads=threads)
+        _call(
+            "logits",
+            path=str(path),
+            ids=str(where / "ids.npy"),
+            out=str(where / "out.npy"),
+            exact=exact,
+            threads=threads,
+        )
         found: np.ndarray = np.load(where / "out.npy")
         return found
 
 
 def perplexity(
-    path: Path, text: str | None = None, ids: np.ndarray | None = None, *, n_ctx: int = 512, exact: bool = False, threads: int = 2
+    path: Path,
+    text: str | None = None,
+    ids: np.ndarray | None = None,
+    *,
+    n_ctx: int = 512,
+    exact: bool = False,
+    threads: int = 2,
 ) -> tuple[float, float, int]:
     """(perplexity, its standard error, chunks) as `llama-perplexity -c n_ctx` computes and prints them; `exact` as in `logits`.
 
@@ -160,7 +175,9 @@ def _logits(path: str, ids: str, out: str, exact: bool, threads: int) -> dict[st
     return {}
 
 
-def _perplexity(path: str, text: str | None, ids: list[int] | None, n_ctx: int, exact: bool, threads: int) -> dict[str, Any]:
+def _perplexity(
+    path: str, text: str | None, ids: list[int] | None, n_ctx: int, exact: bool, threads: int
+) -> dict[str, Any]:
     session = _Session(path, n_ctx, exact, threads)
     tokens = session.tokenize(text, True) if ids is None and text is not None else list(ids or [])
     if len(tokens) < 2 * n_ctx:

@@ -23,9 +23,13 @@ pytestmark = [
 Convert = Callable[[Path, Path, str], Path]
 
 DATA = Path(__file__).parents[1] / "data"
-BUNDLED = {"tiny-llama": DATA / "tiny-llama"} | {name: DATA / "arch" / name for name in ("llama3", "mistral", "qwen2", "qwen3")}
+BUNDLED = {"tiny-llama": DATA / "tiny-llama"} | {
+    name: DATA / "arch" / name for name in ("llama3", "mistral", "qwen2", "qwen3")
+}
 EXTRA = {Path(p).name: Path(p) for p in os.environ.get("HUB_PEER_MODELS", "").split(os.pathsep) if p}
-ON_PURPOSE: frozenset[str] = frozenset()  # keys that hub writes otherwise than llama.cpp, each with its reason; none so far
+ON_PURPOSE: frozenset[str] = (
+    frozenset()
+)  # keys that hub writes otherwise than llama.cpp, each with its reason; none so far
 QUANTIZED = [name for name in llama_peer.FTYPES if name not in llama_peer.FLOATS]
 
 
@@ -58,13 +62,17 @@ def _same(ours: Path, theirs: Path, order: bool = True) -> None:
 
 
 @pytest.mark.parametrize("variant", QUANTIZED)
-def test_quantized_file_is_the_peers_file(model: Path, peer: dict[str, Path], variant: str, tmp_path: Path, hub_convert: Convert) -> None:
+def test_quantized_file_is_the_peers_file(
+    model: Path, peer: dict[str, Path], variant: str, tmp_path: Path, hub_convert: Convert
+) -> None:
     ours = hub_convert(model, tmp_path / "hub.gguf", variant)
     _same(ours, peer[variant])
 
 
 @pytest.mark.parametrize("variant", llama_peer.FLOATS)
-def test_float_file_says_the_same(model: Path, peer: dict[str, Path], variant: str, tmp_path: Path, hub_convert: Convert) -> None:
+def test_float_file_says_the_same(
+    model: Path, peer: dict[str, Path], variant: str, tmp_path: Path, hub_convert: Convert
+) -> None:
     # Order is left out: llama.cpp's converter and its quantizer order keys and tensors differently, and these types come from either.
     ours = hub_convert(model, tmp_path / "hub.gguf", variant)
     _same(ours, peer[variant], order=False)

@@ -191,3 +191,19 @@ def test_wrong_configurations_never_crash(arch):
                     made.expected()
             except ConfigError:
                 pass
+
+
+@pytest.mark.parametrize(
+    ("given", "heads"), [({}, 8), ({"num_key_value_heads": None}, 32), ({"num_key_value_heads": 4}, 4)]
+)
+def test_a_setting_left_out_is_not_one_given_as_null(given, heads):
+    # transformers' MistralConfig: 8 unless given, and as many as attention heads where it is null.
+    mistral = next(a for a in known() if a.family == "mistral")
+    raw = {
+        "hidden_size": 128,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 32,
+        "intermediate_size": 64,
+        "vocab_size": 8,
+    }
+    assert mistral.configure({**raw, **given}, path="config.json").values["num_key_value_heads"] == heads

@@ -56,7 +56,9 @@ class Narrow(Wide):
 def tensor(scale: float) -> Tensor:
     arrays = {"codes": np.ones((6, 8), np.uint8), "scale": np.full((6, 2), 0.5, np.float32)}
     arrays["scale"][5, 1] = scale
-    parts = {name: ArrayPart(array, rows_spec(F32 if name == "scale" else U8, array.shape)) for name, array in arrays.items()}
+    parts = {
+        name: ArrayPart(array, rows_spec(F32 if name == "scale" else U8, array.shape)) for name, array in arrays.items()
+    }
     return Tensor("t", (6, 8), Packed("test.wide", (6, 8), parts))
 
 

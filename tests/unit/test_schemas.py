@@ -245,7 +245,7 @@ def test_recipes_in_the_documentation():
 
 
 def test_the_recipe_that_the_module_shows():
-    lines = recipe.__doc__.split("\n\n", 1)[1].splitlines()
+    lines = recipe.__doc__.splitlines()
     text = "\n".join(line[4:] for line in lines if line.startswith("    "))
     assert faults("recipe", tomllib.loads(text)) == []
     assert recipe.from_data(tomllib.loads(text), name="r", path="r").rules

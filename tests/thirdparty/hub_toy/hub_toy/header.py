@@ -1,9 +1,9 @@
 """What reader and writer share: where everything lies.
 
-    8 bytes   magic
-    8 bytes   length of the header, little-endian
-    header    JSON: architecture, config, tensors: name -> {shape, layout}
-    data      the parts of the tensors in the order of the header, each at the next multiple of 64
+8 bytes   magic
+8 bytes   length of the header, little-endian
+header    JSON: architecture, config, tensors: name -> {shape, layout}
+data      the parts of the tensors in the order of the header, each at the next multiple of 64
 """
 
 from __future__ import annotations
