@@ -49,11 +49,11 @@ def rope_settings(
         ConfigError: settings of the wrong kind, an unknown type, or one without its factor.
     """
     # In a file that has both, an older reader knows rope_scaling only, and transformers 5 prefers it too.
-    given = raw.get("rope_scaling") or raw.get("rope_parameters")
-    if given is None:
-        given = {}
-    if not isinstance(given, Mapping):
-        raise ConfigError(f"rope settings are {printable(repr(given), 60)}, allowed is an object", path=path)
+    spelled = [raw.get("rope_scaling"), raw.get("rope_parameters")]
+    for member in spelled:
+        if member is not None and not isinstance(member, Mapping):
+            raise ConfigError(f"rope settings are {printable(repr(member), 60)}, allowed is an object", path=path)
+    given = spelled[0] or spelled[1] or {}
     kind = given.get("rope_type", given.get("type", "default"))
     if kind is None:
         kind = "default"
