@@ -146,7 +146,7 @@ def test_two_writers(tmp_path: Path) -> None:
 # --- signals, in processes of their own -----------------------------------------------------------------------------
 
 _SLOW = """
-import sys, time
+import os, sys, time
 import hub.pipeline
 import hub.scan
 from hub.cli import main
@@ -155,7 +155,7 @@ module = hub.scan if "{function}" == "scan" else hub.pipeline
 real = module.{function}
 
 def slow(*arguments, **more):
-    print("at work", flush=True)
+    os.write(1, b"at work\\n")  # one write: two threads must not mix their lines
     time.sleep({seconds})
     return real(*arguments, **more)
 
