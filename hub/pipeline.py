@@ -120,11 +120,7 @@ def _unit(
         arrays = tile(entry, registry, start, stop)
         return sum(_store(arrays[name], spec, *where[entry.name, name], start, stop) for name, spec in specs.items())
     except HubError as error:
-        if error.tensor is None:
-            raise type(error)(
-                error.message, path=error.path, tensor=entry.name, offset=error.offset, remedy=error.remedy
-            ) from None
-        raise
+        raise error.at(tensor=entry.name) from None
 
 
 def step_of(entry: Entry, registry: Registry) -> int:

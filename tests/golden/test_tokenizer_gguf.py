@@ -169,15 +169,20 @@ def test_tiny_llama_is_what_the_converter_wrote() -> None:
     assert hashlib.sha256(encode(kvs)).hexdigest() == "bbaecd4183beffe0ac0d24185b545bd98c86d8de3d9c126a60c352929d07b274"
 
 
+def _odd(name: str, path: Path):
+    """An odd folder, laid out under `path`, with its config and the rule of its family."""
+    files = dict(ODD[name]["files"])
+    if ODD[name]["sentencepiece"]:
+        files["tokenizer.model"] = (DATA / "tiny-llama" / "tokenizer.model").read_bytes()
+    folder = put(path / name, files)
+    config = folder.json("config.json")
+    return folder, config, LLAMA if config["model_type"] in ("llama", "mistral") else QWEN
+
+
 @pytest.mark.parametrize("name", sorted(ODD))
 def test_odd_folders(name: str, tmp_path: Path) -> None:
     case = ODD[name]
-    files = dict(case["files"])
-    if case["sentencepiece"]:
-        files["tokenizer.model"] = (DATA / "tiny-llama" / "tokenizer.model").read_bytes()
-    folder = put(tmp_path / name, files)
-    config = folder.json("config.json")
-    rule = LLAMA if config["model_type"] in ("llama", "mistral") else QWEN
+    folder, config, rule = _odd(name, tmp_path)
 
     def read() -> bytes:
         made = read_tokenizer(folder, rule=rule, vocab_size=config["vocab_size"], config=config)
@@ -199,13 +204,7 @@ def test_odd_folders(name: str, tmp_path: Path) -> None:
 def test_key_values_come_back_as_they_were(name: str, tmp_path: Path) -> None:
     if name in ("b49-dup-pad",):
         return
-    case = ODD[name]
-    files = dict(case["files"])
-    if case["sentencepiece"]:
-        files["tokenizer.model"] = (DATA / "tiny-llama" / "tokenizer.model").read_bytes()
-    folder = put(tmp_path / name, files)
-    config = folder.json("config.json")
-    rule = LLAMA if config["model_type"] in ("llama", "mistral") else QWEN
+    folder, config, rule = _odd(name, tmp_path)
     made = read_tokenizer(folder, rule=rule, vocab_size=config["vocab_size"], config=config, timeout=0.001)
     assert made is not None
     kvs = {kv.key: kv for kv in tokenizer_kvs(made, "llama", config["vocab_size"])}
