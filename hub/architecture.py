@@ -101,11 +101,17 @@ class Convention:
 
 @dataclass(frozen=True)
 class Architecture:
-    """One family; see `schemas/architecture.schema.json` for the file."""
+    """One family; see `schemas/architecture.schema.json` for the file.
+
+    Attributes:
+        architectures: what config.json may call the family's models; the first is what a new one says.
+        model_type: `model_type` of a new config.json.
+    """
 
     family: str
     summary: str
     architectures: tuple[str, ...]
+    model_type: str
     settings: Mapping[str, Setting]
     rope_theta: float | None
     rope_types: tuple[str, ...]
@@ -239,6 +245,7 @@ def build(data: Mapping[str, Any]) -> Architecture:
             family=data["family"],
             summary=data["summary"],
             architectures=tuple(data["match"]["architectures"]),
+            model_type=data["match"]["model_type"],
             settings={
                 key: Setting(**{**rule, "allowed": tuple(rule.get("allowed", ()))})
                 for key, rule in data["config"].items()

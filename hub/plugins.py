@@ -242,7 +242,7 @@ def _check_architecture(reference: str) -> None:
         raise PluginError(f"architecture file {reference}: {error}") from None
     data = parse(text, name=reference)
     # One that adds formats to a known family has nothing else.
-    build({"family": "?", "summary": "", "match": {"architectures": ()}, "config": {}, "tensors": {}, **data})
+    build({"family": "?", "summary": "", "match": {"architectures": (), "model_type": ""}, "config": {}, "tensors": {}, **data})
 
 
 def _entry_points() -> Iterable[tuple[str, str, str, Any]]:
