@@ -106,11 +106,15 @@ def make(
     verify: str,
     *,
     hashes: bool,
+    logits: Mapping[str, Any] | None = None,
+    diagnoses: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """The report of a finished conversion.
 
     Args:
         hashes: whether to hash the input files, which reads them once more.
+        logits: what running both sides found, as `schemas/report.schema.json` has it; None where nothing was run.
+        diagnoses: known mistakes that would explain what is wrong.
     """
     from hub.kernels import isa
     from hub.memory import peak_private
@@ -136,6 +140,8 @@ def make(
         "max_memory": budget.max_memory,
         "peak_private_memory": peak_private(),
         "seconds": watch.seconds,
+        "logits": None if logits is None else dict(logits),
+        "diagnoses": [dict(diagnosis) for diagnosis in diagnoses],
         "input": [_identity(source, hashes) for source in plan.source.sources],
     }
 
