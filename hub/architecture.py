@@ -15,8 +15,10 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from hub import graph as graphs
 from hub.errors import ArchitectureError, ConfigError, PluginError, printable
 from hub.expression import evaluate
+from hub.graph import Graph
 from hub.ir.model import Model
 from hub.ir.part import Shape
 from hub.ir.tokenizer import TokenizerRule
@@ -106,6 +108,7 @@ class Architecture:
     Attributes:
         architectures: what config.json may call the family's models; the first is what a new one says.
         model_type: `model_type` of a new config.json.
+        graph: what the model computes; None for a family that cannot be run.
     """
 
     family: str
@@ -120,6 +123,7 @@ class Architecture:
     ignored: tuple[tuple[str, str], ...]
     tokenizer: TokenizerRule
     formats: Mapping[str, Convention] = field(default_factory=dict)
+    graph: Graph | None = None
 
     def configure(self, raw: Mapping[str, Any], *, path: str) -> Configured:
         """Check and complete the settings of a model.
@@ -260,6 +264,7 @@ def build(data: Mapping[str, Any]) -> Architecture:
             ignored=tuple((rule["pattern"], rule["reason"]) for rule in data.get("ignored", ())),
             tokenizer=TokenizerRule.from_table(data.get("tokenizer", {}), f"architecture {data['family']}"),
             formats={key: _convention(rule) for key, rule in data.get("formats", {}).items()},
+            graph=graphs.parse(data["graph"], data["family"]) if "graph" in data else None,
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise PluginError(f"architecture file of {data.get('family', '?')}: {error!r}") from None

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hub.errors import ConfigError
 from hub.expression import evaluate
 
-NAMES = {"a": 6, "b": 4, "zero": 0, "rope.type": "yarn", "yes": True, "no": False, "word": "silu"}
+NAMES = {"a": 6, "b": 4, "zero": 0, "rope.type": "yarn", "yes": True, "kinds": ["local", "full"], "no": False, "word": "silu"}
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,8 @@ NAMES = {"a": 6, "b": 4, "zero": 0, "rope.type": "yarn", "yes": True, "no": Fals
         ("yes and no", False), ("yes and a", True), ("no or b", 4), ("zero or b or a", 4), ("not no", True),
         ("missing", None), ("missing or 7", 7), ("zero or missing", False), ("'silu' == word", True), ("1.5e3", 1500.0),
         (7, 7), (1e-6, 1e-6), (False, False),
+        ("a if yes else b", 6), ("a if missing else b", 4), ("a < b", False), ("a >= 6", True), ("a % b", 2), ("-a", -6),
+        ("b ** -0.5", 0.5), ("kinds[b - 3]", "full"), ("'full' in kinds", True), ("word not in ['silu']", False), ("[a]", [6]),
     ],
 )  # fmt: skip
 def test_values(text, value):
@@ -40,9 +42,9 @@ def test_division_by_zero(text):
 @pytest.mark.parametrize(
     "text",
     [
-        "__import__('os')", "a.__class__()", "a()", "print(a)", "[a]", "(a, b)", "{a: b}", "{a}", "a[0]",
-        "a if b else 1",
-        "lambda: a", "a := 1", "a < b", "a == b == 6", "a in b", "a is b", "-a", "~a", "a ** b", "a % b", "a << 40",
+        "__import__('os')", "a.__class__()", "a()", "print(a)", "{a: b}", "{a}", "a[0]", "kinds[7]", "word[0]",
+        "kinds[0:1]", "[a for a in kinds]", "a ** 1e9", "(0 - 1) ** 0.5 < 1", "missing < 1",
+        "lambda: a", "a := 1", "a == b == 6", "a in b", "a is b", "~a", "a << 40",
         "a @ b",
         "f'{a}'", "b'x'", "None", "...", "1j", "a; b", "a = 1", "import os", "", "  ", "a b", "await a", "yield",
         "*a", "a\n+b\nc",
