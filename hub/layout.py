@@ -56,6 +56,9 @@ class Layout(ABC):
     """
 
     name: str
+    kernel: str | None = None
+    """The native kind (`hub_native.types()`) whose kernels read rows of this layout as they lie, if there is one; the
+    runner then maps them. Any other layout is run through `decode`."""
     row_multiple: int = 1
     """Rows that must be handled together (4 where four rows share a word)."""
 
@@ -126,6 +129,7 @@ class DenseLayout(Layout):
     def __init__(self, dtype: DType) -> None:
         self.name = dtype.name
         self.dtype = dtype
+        self.kernel = dtype.name if dtype.name in ("f32", "f16", "bf16") else None
 
     def parts(self, shape: Shape) -> Mapping[str, PartSpec]:
         return {"data": rows_spec(self.dtype, shape)}

@@ -1,4 +1,4 @@
-"""A file opened for reading by byte ranges: never mapped, never read short."""
+"""A file opened for reading by byte ranges: never read short, and mapped only to run it."""
 
 from __future__ import annotations
 
@@ -62,6 +62,7 @@ class FileSource:
             raise HubError(f"expected a file, this is {kind}", path=self.path)
         self.identity = _identity(self._fd)
         self._open = True
+        self._map: memoryview | None = None
 
     @property
     def size(self) -> int:
@@ -114,6 +115,24 @@ class FileSource:
         self.read_into(memoryview(buffer), offset)
         return bytes(buffer)
 
+    def map(self) -> memoryview:
+        """The whole file as read-only memory, mapped once; it lives as long as anything that looks at it.
+
+        For the runner, which goes over all weights again and again. A conversion reads instead: a mapped file that
+        shrinks kills the process.
+
+        Raises:
+            HubError: it cannot be mapped.
+        """
+        import mmap
+
+        if self._map is None:
+            try:
+                self._map = memoryview(mmap.mmap(self._fd, self.size, access=mmap.ACCESS_READ))
+            except (OSError, ValueError) as error:
+                raise HubError(f"it cannot be mapped: {error}", path=self.path) from None
+        return self._map
+
     def sha256(self) -> str:
         """The SHA-256 of the whole file, in hexadecimal."""
         import hashlib
@@ -142,6 +161,7 @@ class FileSource:
         """Close the file; closing twice is fine."""
         if self._open:
             self._open = False
+            self._map = None
             os.close(self._fd)
 
     def __enter__(self) -> FileSource:

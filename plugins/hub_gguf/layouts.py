@@ -50,6 +50,7 @@ class GgmlLayout(Layout):
     def __init__(self, kind: GgmlType) -> None:
         self.name = kind.layout
         self.kind = kind
+        self.kernel = kind.word
 
     def fits(self, shape: Shape) -> str | None:
         if len(shape) < 2:

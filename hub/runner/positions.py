@@ -1,0 +1,77 @@
+"""Rotary frequencies by the rope types of Hugging Face's `modeling_rope_utils`, whose formulas these are.
+
+A number pair `i` of a head turns by ``position * frequency[i]``; cosine and sine are multiplied by a scale that is 1
+but for the types that stretch attention with the context.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hub.errors import ConfigError
+
+if TYPE_CHECKING:
+    F32Array = np.ndarray[Any, np.dtype[np.float32]]
+
+BETA_FAST, BETA_SLOW = 32.0, 1.0
+"""Turns within the original context above which yarn leaves a frequency, and below which it stretches it."""
+
+
+def frequencies(
+    kind: str, dim: int, theta: float, values: Mapping[str, Any], divisors: F32Array | None, length: int
+) -> tuple[F32Array, float]:
+    """Radians per position, f32 (dim / 2,), and the scale of cosine and sine.
+
+    Args:
+        kind: rope type.
+        dim: how many numbers of a head turn.
+        theta: base of the frequencies.
+        values: settings; `rope.*` are the type's own.
+        divisors: what frequencies are divided by, for types that list them (llama3, longrope); (dim / 2,).
+        length: tokens in the sequence.
+
+    Raises:
+        ConfigError: an unknown type, or settings that do not fit.
+    """
+    plain = 1.0 / float(theta) ** (np.arange(0, dim, 2, dtype=np.float64) / dim)
+    if kind in ("default", "dynamic"):  # dynamic stretches only what is longer than the model's context
+        return plain.astype(np.float32), 1.0
+    if kind == "linear":
+        return (plain / values["rope.factor"]).astype(np.float32), 1.0
+    if kind == "yarn":
+        return _yarn(plain, dim, theta, values)
+    if kind in ("llama3", "longrope") and divisors is not None:
+        if divisors.shape != plain.shape:
+            raise ConfigError(f"{divisors.size} rope factors, {plain.size} pairs of a head turn")
+        scale = _longrope_scale(values) if kind == "longrope" else 1.0
+        return (plain / divisors.astype(np.float64)).astype(np.float32), scale
+    raise ConfigError(f"rope type {kind} cannot be run")
+
+
+def _yarn(plain: np.ndarray[Any, Any], dim: int, theta: float, values: Mapping[str, Any]) -> tuple[F32Array, float]:
+    factor, original = values["rope.factor"], values["rope.original_max_position_embeddings"]
+
+    def turning(turns: float) -> float:
+        """The pair that turns so often within the original context."""
+        return dim * math.log(original / (turns * 2 * math.pi)) / (2 * math.log(theta))
+
+    low = max(math.floor(turning(values.get("rope.beta_fast") or BETA_FAST)), 0)
+    high = min(math.ceil(turning(values.get("rope.beta_slow") or BETA_SLOW)), dim - 1)
+    ramp = np.clip((np.arange(dim // 2) - low) / (high - low if high != low else 0.001), 0, 1)
+    stretched = plain / factor * ramp + plain * (1 - ramp)
+    given = values.get("rope.attention_factor")
+    scale = given if given is not None else 0.1 * math.log(factor) + 1.0 if factor > 1 else 1.0
+    return stretched.astype(np.float32), float(scale)
+
+
+def _longrope_scale(values: Mapping[str, Any]) -> float:
+    given = values.get("rope.attention_factor")
+    if given is not None:
+        return float(given)
+    original = values["rope.original_max_position_embeddings"]
+    factor = values["max_position_embeddings"] / original
+    return math.sqrt(1 + math.log(factor) / math.log(original)) if factor > 1 else 1.0
