@@ -45,6 +45,7 @@ from hub.ir.values import Affine, Codebook, Const, Dense, Quantized
 from hub.layout import Holding, Layout
 from hub.quantizer import Calibration, Quantizer
 from hub.recipe import Recipe
+from hub.tokenize import Encoder
 
 __all__ = [
     "API_VERSION",
@@ -73,6 +74,7 @@ __all__ = [
     "Cursor",
     "DType",
     "Dense",
+    "Encoder",
     "FilePart",
     "FileSource",
     "Folder",
