@@ -163,14 +163,28 @@ def _identity(source: FileSource, hashes: bool) -> dict[str, Any]:
 
 
 def write(path: str | os.PathLike[str], data: Mapping[str, Any]) -> None:
-    """Write a report.
+    """Write a report: as a page where the name ends in .html, else as JSON.
 
     Raises:
         OutputError: it cannot be written.
     """
     from hub.io.atomic import write_text
 
-    write_text(path, json.dumps(data, indent=1, allow_nan=False) + "\n")
+    if suffix(path) == ".html":
+        from hub.page import page
+
+        write_text(path, page(data))
+    else:
+        write_text(path, json.dumps(data, indent=1, allow_nan=False) + "\n")
+
+
+def suffix(path: str | os.PathLike[str]) -> str:
+    """How the name of a report ends, which says what it is; small letters."""
+    return os.path.splitext(os.fspath(path))[1].lower()
+
+
+SUFFIXES = (".json", ".html")
+"""What a report's name may end in."""
 
 
 def describe(model: Model) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from hub._version import __version__
+from hub.errors import printable
 
 if TYPE_CHECKING:
     from hub.recipe import Recipe, Rule
@@ -78,7 +79,7 @@ _REQUEST = (
 
 # What convert does with its output; plan takes it too, so that one command line serves both.
 _OUTPUT = (
-    click.option("--report", "report_to", type=click.Path(), metavar="FILE", help="Write a report (.json)."),
+    click.option("--report", "report_to", type=click.Path(), metavar="FILE", help="Write a report (.json or .html)."),
     click.option("--force", is_flag=True, help="Replace an existing DST."),
     click.option(
         "--verify",
@@ -138,11 +139,12 @@ def convert(
     The main job: hub convert --from safetensors --to gguf:q4_k_m SRC DST. Without DST a name in the habit of the
     format is chosen beside SRC.
     """
+    from hub import report as reports
     from hub import session
     from hub.cli import show
 
-    if report_to and not report_to.endswith(".json"):
-        raise click.UsageError(f"--report {report_to}: the name must end in .json")
+    if report_to and reports.suffix(report_to) not in reports.SUFFIXES:
+        raise click.UsageError(f"--report {printable(report_to, 200)}: the name must end in .json or .html")
     asked, tensor_rules, values = _asked(recipe, rules, settings)
     view = show.view(as_json=as_json, quiet=quiet, verbose=verbose)
     with view:
