@@ -46,6 +46,7 @@ from hub.layout import Holding, Layout
 from hub.quantizer import Calibration, Quantizer
 from hub.recipe import Recipe
 from hub.tokenize import Encoder
+from hub.tokenizer_json import added_tokens, named_tokens, tokenizer_json, unique_texts
 
 __all__ = [
     "API_VERSION",
@@ -108,9 +109,11 @@ __all__ = [
     "TokenizerRule",
     "UsageError",
     "Writer",
+    "added_tokens",
     "checked_product",
     "hookimpl",
     "misfit",
+    "named_tokens",
     "padded",
     "printable",
     "refuse_strangers",
@@ -118,4 +121,6 @@ __all__ = [
     "row_length",
     "rows_spec",
     "strict_json",
+    "tokenizer_json",
+    "unique_texts",
 ]

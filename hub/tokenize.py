@@ -259,7 +259,8 @@ class Encoder:
         return {char: bytes([byte]) for byte, char in self._alphabet.items()}
 
     @cached_property
-    def _ranks(self) -> Mapping[tuple[str, str], int]:
+    def ranks(self) -> Mapping[tuple[str, str], int]:
+        """The place of each pair in the list of merges, in that order."""
         ranks: dict[tuple[str, str], int] = {}
         for index, merge in enumerate(self.tokenizer.merges):
             space = merge.find(" ", 1)
@@ -269,7 +270,7 @@ class Encoder:
 
     def _byte_level(self, text: str, out: list[int]) -> None:
         assert self.rule is not None
-        ranks = self._ranks
+        ranks = self.ranks
 
         def rank(left: str, right: str) -> float | None:
             return ranks.get((left, right))
