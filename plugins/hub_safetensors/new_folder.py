@@ -1,0 +1,83 @@
+"""A new Hugging Face folder, the counterpart of `hf_folder.open_folder`, for every format that lives in such folders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hub.api import Configured, Model, PlannedFile, Tokenizer
+from hub_safetensors.companions import companion_files
+from hub_safetensors.hf_folder import CONFIG
+from hub_safetensors.new_config import carried_config, made_config
+from hub_safetensors.new_tokenizer import generation_file, tokenizer_files
+from hub_safetensors.serialize import MAX_SHARD, Weight, json_bytes, lay_out_weights, literal
+
+
+def lay_out_folder(
+    weights: Sequence[Weight],
+    model: Model,
+    configured: Configured | None,
+    tokenizer: Tokenizer | None,
+    *,
+    dtype: str,
+    config: Mapping[str, Any] | None = None,
+    but: Sequence[str] = (),
+    max_shard: int = MAX_SHARD,
+) -> tuple[list[PlannedFile], dict[str, Any], list[str]]:
+    """All files of a folder.
+
+    A source that is such a folder itself gives config.json but for what changes, and its companions byte for byte.
+    Of any other source they are made from settings and tokenizer.
+
+    Args:
+        weights: what the weight files hold, in the order of the model.
+        dtype: hub's name of the number type that the model computes in, for config.json.
+        config: members of config.json that the format has of its own, None for those to leave out.
+        but: names of companions that do not go along.
+        max_shard: most bytes of weights in a file.
+
+    Returns:
+        The files, config.json as plain data, and notes for the plan.
+
+    Raises:
+        HubError: a companion cannot be read; a header would be too long.
+    """
+    if is_folder(model):
+        whole = carried_config(model, dtype)
+        small, notes = companion_files(model, but=[CONFIG, *but])
+    elif configured is None:
+        whole, small, notes = {}, {}, ["no config.json: the architecture is not known"]
+    else:
+        names = {weight.key[0] for weight in weights}
+        whole = made_config(configured, tokenizer, names, dtype)
+        small, notes = _made_files(model, configured, tokenizer)
+    for key, value in (config or {}).items():
+        if value is None:
+            whole.pop(key, None)
+        else:
+            whole[key] = value
+    if whole:
+        small = {CONFIG: json_bytes(whole), **small}
+    files = [literal(name, data) for name, data in small.items()]
+    return [*lay_out_weights(weights, max_shard=max_shard), *files], whole, notes
+
+
+def is_folder(model: Model) -> bool:
+    """Whether a model lies in a Hugging Face folder with a config.json."""
+    return not model.convention and os.path.basename(model.config_path) == CONFIG and bool(model.config)
+
+
+def _made_files(
+    model: Model, configured: Configured, tokenizer: Tokenizer | None
+) -> tuple[dict[str, bytes], list[str]]:
+    about = model.load_about()
+    notes = list(about.notes)
+    small = generation_file(tokenizer, about)
+    if about.readme is not None:
+        small["README.md"] = about.readme.encode("utf-8", "surrogatepass")
+    if tokenizer is None:
+        notes.append("no tokenizer: the folder has none either")
+        return small, notes
+    made, more = tokenizer_files(tokenizer, configured)
+    return {**small, **made}, [*notes, *tokenizer.notes, *more]

@@ -1,0 +1,117 @@
+"""Weights as safetensors files: one, or shards with an index.
+
+Header and order are those of the format's own library (safetensors, src/tensor.rs, prepare): tensors by the alignment
+of their types, largest first, then by name; the header padded with spaces to 8 bytes. Names of shards and the index
+are those of huggingface_hub (split_state_dict_into_shards_factory).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from hub.api import FormatError, PlannedFile, Shape, padded
+from hub_safetensors.header import MAX_HEADER
+from hub_safetensors.shards import INDEX, SINGLE
+
+MAX_SHARD: Final = 5 * 10**9
+"""Bytes of weights in a file, above which another one is begun; a larger tensor has a file of its own."""
+METADATA: Final = {"format": "pt"}
+"""What transformers looks for, and refuses a file without it."""
+
+_ORDER: Final = (
+    "U64", "I64", "F64", "F32", "U32", "I32", "BF16", "F16", "U16", "I16", "F8_E8M0", "F8_E4M3", "F8_E5M2", "I8", "U8",
+    "BOOL",
+)  # fmt: skip
+"""Number types in the order of the library's own list, last one first."""
+SPELLED: Final = {
+    "f64": "F64", "f32": "F32", "f16": "F16", "bf16": "BF16", "f8_e4m3": "F8_E4M3", "f8_e5m2": "F8_E5M2",
+    "f8_e8m0": "F8_E8M0", "i64": "I64", "i32": "I32", "i16": "I16", "i8": "I8", "u64": "U64", "u32": "U32",
+    "u16": "U16", "u8": "U8", "bool": "BOOL",
+}  # fmt: skip
+"""hub's name of a number type -> the format's."""
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A tensor of a safetensors file: one part of a tensor of the model.
+
+    Attributes:
+        name: its name in the file.
+        dtype: the format's name of its number type.
+        shape: the shape stored.
+        nbytes: bytes stored.
+        key: (tensor, part) of the plan whose bytes it is.
+    """
+
+    name: str
+    dtype: str
+    shape: Shape
+    nbytes: int
+    key: tuple[str, str]
+
+
+def lay_out_weights(weights: Sequence[Weight], *, max_shard: int = MAX_SHARD) -> list[PlannedFile]:
+    """The files of all weights, and the index where there is more than one.
+
+    Args:
+        weights: in the order in which files are filled.
+        max_shard: most bytes of weights in a file.
+
+    Raises:
+        FormatError: a header would be longer than the format allows.
+    """
+    shards = list(_shards(weights, max_shard))
+    if len(shards) == 1:
+        return [_file(SINGLE, shards[0])]
+    names = [f"model-{i + 1:05}-of-{len(shards):05}.safetensors" for i in range(len(shards))]
+    files = [_file(name, shard) for name, shard in zip(names, shards, strict=True)]
+    placed = {weight.name: name for name, shard in zip(names, shards, strict=True) for weight in shard}
+    index = {"metadata": {"total_size": sum(weight.nbytes for weight in weights)}, "weight_map": placed}
+    return [*files, literal(INDEX, json_bytes(index, sort_keys=True))]
+
+
+def literal(name: str, data: bytes) -> PlannedFile:
+    """A small file whose bytes are known."""
+    return PlannedFile(name, len(data), [(0, data)])
+
+
+def json_bytes(value: Mapping[str, object], *, sort_keys: bool = False, compact: bool = False) -> bytes:
+    """JSON as the libraries of the field write it."""
+    if compact:
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    else:
+        text = json.dumps(value, ensure_ascii=False, indent=2, sort_keys=sort_keys, allow_nan=False)
+    return (text + "\n").encode()
+
+
+def _shards(weights: Sequence[Weight], max_shard: int) -> Iterable[list[Weight]]:
+    shard: list[Weight] = []
+    size = 0
+    for weight in weights:
+        if shard and size + weight.nbytes > max_shard:
+            yield shard
+            shard, size = [], 0
+        shard.append(weight)
+        size += weight.nbytes
+    yield shard
+
+
+def _file(name: str, weights: Sequence[Weight]) -> PlannedFile:
+    header: dict[str, object] = {"__metadata__": METADATA}
+    placed: dict[tuple[str, str], int] = {}
+    position = 0
+    for weight in sorted(weights, key=lambda weight: (_ORDER.index(weight.dtype), weight.name.encode())):
+        end = position + weight.nbytes
+        header[weight.name] = {"dtype": weight.dtype, "shape": list(weight.shape), "data_offsets": [position, end]}
+        placed[weight.key] = position
+        position = end
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    length = padded(len(text), 8)
+    if length > MAX_HEADER:
+        raise FormatError(f"a header of {length} bytes, at most {MAX_HEADER} are allowed", path=name)
+    start = 8 + length
+    head = length.to_bytes(8, "little") + text.ljust(length)
+    return PlannedFile(name, start + position, [(0, head)], {key: start + offset for key, offset in placed.items()})

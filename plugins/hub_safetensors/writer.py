@@ -1,0 +1,94 @@
+"""Writes Hugging Face folders with float weights."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from hub.api import (
+    Assignment,
+    Configured,
+    Laid,
+    Model,
+    Packed,
+    PlannedFile,
+    Request,
+    Tensor,
+    Tokenizer,
+    UsageError,
+    Writer,
+    printable,
+)
+from hub_safetensors.new_folder import lay_out_folder
+from hub_safetensors.serialize import SPELLED, Weight
+
+KEEP: Final = "keep"
+FLOATS: Final = ("f32", "f16", "bf16")
+VARIANTS: Final = (KEEP, *FLOATS)
+_ALL_FLOATS: Final = (*FLOATS, "f64")
+
+
+class SafetensorsWriter(Writer):
+    """Writes a folder with config.json, weights, index and tokenizer."""
+
+    convention = ""
+    folder = True
+
+    def default_name(self, source_name: str, request: Request) -> str:
+        stem = re.sub(r"-\d{5}-of-\d{5}$", "", source_name)  # of a split model, whose files become one folder
+        return f"{stem}-{request.variant.upper()}" if request.variant in FLOATS else f"{stem}-hf"
+
+    def assign(
+        self, tensors: Sequence[Tensor], configured: Configured | None, request: Request
+    ) -> tuple[Sequence[Assignment], Sequence[str]]:
+        if request.variant and request.variant not in VARIANTS:
+            raise UsageError(f"safetensors has no variant {printable(request.variant)!r}; known: {', '.join(VARIANTS)}")
+        return [_assignment(tensor, request) for tensor in tensors], []
+
+    def lay_out(
+        self,
+        tensors: Sequence[Laid],
+        model: Model,
+        configured: Configured | None,
+        tokenizer: Tokenizer | None,
+        request: Request,
+    ) -> tuple[Sequence[PlannedFile], Mapping[str, Any], Sequence[str]]:
+        weights = []
+        for tensor in tensors:
+            ((part, nbytes),) = tensor.parts.items()
+            spelled = SPELLED[tensor.layout]
+            weights.append(Weight(tensor.name, spelled, tensor.shape, nbytes, (tensor.name, part)))
+        settings = dict(request.recipe.settings)
+        files, config, notes = lay_out_folder(
+            weights, model, configured, tokenizer, dtype=most_frequent(tensors), config=settings
+        )
+        return files, config, [*notes, *(f"{printable(key)} set in config.json" for key in settings)]
+
+
+def most_frequent(tensors: Sequence[Laid]) -> str:
+    """The float type that most weights have; empty when none is a float."""
+    counts: Counter[str] = Counter()
+    for tensor in tensors:
+        if tensor.layout in _ALL_FLOATS:
+            counts[tensor.layout] += math.prod(tensor.shape)
+    return counts.most_common(1)[0][0] if counts else ""
+
+
+def _assignment(tensor: Tensor, request: Request) -> Assignment:
+    word = request.recipe.layout_for(tensor.name, tensor.stored_name)
+    if word is not None:
+        if word.lower() not in FLOATS:
+            raise UsageError(
+                f"safetensors has no layout {printable(word)!r} for {printable(tensor.name)}; "
+                f"known: {', '.join(FLOATS)}"
+            )
+        return Assignment(tensor, word.lower(), "as the user asked")
+    if isinstance(tensor.body, Packed) or tensor.layout not in SPELLED:
+        wanted = request.variant if request.variant in FLOATS else "f32"
+        return Assignment(tensor, wanted, "" if request.variant in FLOATS else "the only float that is exact")
+    if request.variant in FLOATS and tensor.layout in _ALL_FLOATS:
+        return Assignment(tensor, request.variant)
+    return Assignment(tensor, tensor.layout)
