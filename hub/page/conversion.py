@@ -10,7 +10,7 @@ from hub.page.compared import Compared, of_report, worst
 from hub.page.curves import divergence_by_layer, kl_by_position
 from hub.page.document import banner, document, tile
 from hub.page.heatmap import heatmap
-from hub.page.markup import Child, Markup, join, tag
+from hub.page.markup import Child, Markup, breakable, join, tag
 from hub.page.names import shortened
 from hub.page.tables import (
     bullets,
@@ -24,7 +24,7 @@ from hub.page.tables import (
     table,
     tensor_table,
 )
-from hub.page.words import NONE, count, decibel, figure, member, number, percent, seconds, size, weights
+from hub.page.words import NONE, count, decibel, figure, member, number, percent, seconds, size, weights, whole
 
 MAX_WORST = 15
 MAX_FAULTS = 5
@@ -79,7 +79,7 @@ def _subtitle(plan: Mapping[str, Any], data: Mapping[str, Any], tensors: Sequenc
 
 
 def _verdict(data: Mapping[str, Any], logits: Mapping[str, Any], tensors: Sequence[Compared]) -> Markup:
-    verified = data.get("verified")
+    verified, output = data.get("verified"), str(data.get("output") or "")
     faults = [fault for fault in data.get("faults") or () if isinstance(fault, Mapping)]
     measured = [t for t in tensors if t.equal is not None]
     equal = sum(1 for t in measured if t.equal)
@@ -94,7 +94,7 @@ def _verdict(data: Mapping[str, Any], logits: Mapping[str, Any], tensors: Sequen
             "bad", "Rejected: the output does not agree with its source",
             tag("p", f"Logits: {logits['fault']}") if logits.get("fault") else None,
             tag("ul", [tag("li", item) for item in items]) if items else None,
-            tag("p", f"It is kept as {data.get('output', '')}."),
+            tag("p", f"It is kept as {output}.") if output.endswith(".rejected") else None,
         )  # fmt: skip
     if verified not in ("weights", "full"):
         return banner("open", "Not verified", tag("p", "The output was written and not compared with its source."))
@@ -158,7 +158,7 @@ def _tiles(
     noisy = [t for t in tensors if t.sqnr is not None]
     if noisy:
         low = min(noisy, key=lambda t: t.badness[1])
-        yield tile("Lowest SQNR", decibel(low.sqnr), f"{shortened(low.name, 40)}, {low.target}")
+        yield tile("Lowest SQNR", decibel(low.sqnr), join([breakable(shortened(low.name, 40)), f", {low.target}"]))
     elif any(t.equal for t in tensors):
         yield tile("Weights", "bit-equal", "all of them" if all(t.equal for t in tensors) else "where compared")
     if number(member(logits, "kl", "mean")) is not None:
@@ -206,16 +206,17 @@ def _plots(logits: Mapping[str, Any], tensors: Sequence[Compared]) -> Markup | N
 def _logits(logits: Mapping[str, Any]) -> Markup | None:
     if not logits or logits.get("not_run"):
         return None
-    levels = ("mean", "p50", "p90", "p95", "p99", "p99_9", "max")
-    heads = ["", "mean", "median", "90 %", "95 %", "99 %", "99.9 %", "max"]
+    levels = {
+        "mean": "mean", "p50": "median", "p90": "90th percentile", "p95": "95th percentile", "p99": "99th percentile",
+        "p99_9": "99.9th percentile", "max": "largest",
+    }  # fmt: skip
     kl = _table(logits.get("kl"))
-    rows = [["KL, nats", *(figure(kl.get(level)) for level in levels)]]
     first = logits.get("first_divergent")
     facts: list[tuple[Child, Child]] = [
         ("sample", str(logits.get("sample") or NONE)),
         ("mode", str(logits.get("mode") or NONE)),
-        ("tokens", figure(logits.get("tokens"), 9)),
-        ("sequences × context", f"{figure(logits.get('sequences'), 9)} × {figure(logits.get('context'), 9)}"),
+        ("tokens", whole(logits.get("tokens"))),
+        ("sequences × context", f"{whole(logits.get('sequences'))} × {whole(logits.get('context'))}"),
         ("bit-equal logits", "yes" if logits.get("identical") else "no"),
         ("perplexity of the source", figure(member(logits, "perplexity", "source"), 5)),
         ("perplexity of the output", figure(member(logits, "perplexity", "output"), 5)),
@@ -225,17 +226,17 @@ def _logits(logits: Mapping[str, Any]) -> Markup | None:
         ("first divergent layer", str(first.get("name", "")) if isinstance(first, Mapping) else "none"),
         ("time of the source", seconds(member(logits, "seconds", "source"))),
         ("time of the output", seconds(member(logits, "seconds", "output"))),
-        ("passes over the weights", figure(member(logits, "cost", "weight_passes"), 9)),
+        ("passes over the weights", whole(member(logits, "cost", "weight_passes"))),
         ("estimated time", seconds(member(logits, "cost", "estimate_seconds"))),
     ]
     why = member(logits, "limits", "why")
     limit = number(member(logits, "limits", "kl_mean"))
     allowed = f"Limit of the mean: {figure(limit)} nats. {why or ''}" if limit is not None else why
     return section(
-        "logits", "Logits of both sides",
-        table("KL divergence", heads, rows, numeric=range(1, len(heads))) if kl else None,
+        "logits", "Logits of both sides", tag("h3", "KL divergence") if kl else None,
+        pairs("KL divergence", [(word, f"{figure(kl.get(level))} nats") for level, word in levels.items() if kl]),
         tag("p", allowed, class_="note") if allowed else None,
-        pairs("Logits", facts),
+        tag("h3", "The run"), pairs("The run", facts),
     )  # fmt: skip
 
 
@@ -275,7 +276,7 @@ def _circumstances(data: Mapping[str, Any], plan: Mapping[str, Any]) -> Markup:
     stages = _table(data.get("seconds"))
     facts: list[tuple[Child, Child]] = [("hub", str(data.get("hub", NONE)))]
     facts += [(str(name), str(version)) for name, version in _table(data.get("versions")).items()]
-    facts += [("instruction set", str(data.get("isa", NONE))), ("threads", figure(data.get("threads"), 9))]
+    facts += [("instruction set", str(data.get("isa", NONE))), ("threads", whole(data.get("threads")))]
     facts += [
         ("memory allowed", size(data.get("max_memory"))),
         ("peak private memory", size(data.get("peak_private_memory"))),

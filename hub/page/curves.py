@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hub.page.axis import linear, logarithmic
@@ -11,7 +12,7 @@ from hub.page.markup import Child, Markup
 from hub.page.names import shortened
 from hub.page.words import count, figure, member, number
 
-MAX_POINTS = 128
+MAX_POINTS = 256
 """Positions drawn; beyond it, neighbours are averaged."""
 MAX_LAYERS = 512
 DOTS = 60
@@ -42,7 +43,7 @@ def kl_by_position(logits: Mapping[str, Any]) -> Markup | None:
         slug, title, reading,
         f"{count(len(values), 'position')}; lowest {figure(min(known))}, highest {figure(max(known))} at position "
         f"{values.index(max(known)) + 1}, mean {figure(mean)} nats.",
-        height=height, unit="KL, nats",
+        height=height, right=60, unit="KL, nats",
     )  # fmt: skip
 
     def y(value: float) -> float:
@@ -58,7 +59,10 @@ def kl_by_position(logits: Mapping[str, Any]) -> Markup | None:
         plot.marks.append(curve([(x(b.middle), y(b.mean)) for b in bins], height, "curve"))
     if len(bins) <= DOTS:
         plot.marks += [dot(x(b.middle), y(b.mean), "dot", radius=3) for b in bins]
-    plot.marks += _reference(mean, "mean", y) if mean is not None else []
+    limit = number(member(logits, "limits", "kl_mean"))
+    shown = {"mean": mean, "limit": limit}
+    references = {word: value for word, value in shown.items() if value is not None and value <= axis.hi}
+    plot.marks += _references({word: (value, y(value)) for word, value in references.items()})
     plot.marks += [
         box(max(0.0, x(b.middle) - 0.5 / len(bins)), 0, 1 / len(bins) if 0 < i < len(bins) - 1 else 0.5 / len(bins),
             height, "hit", b.tip)
@@ -68,24 +72,23 @@ def kl_by_position(logits: Mapping[str, Any]) -> Markup | None:
     # Counted from 1, as the tip does: the first label is 1 and not 0.
     labels = {max(1, t): x(max(1, t) - 1) for t in ticks}
     plot.marks += x_labels([(at, f"{t:,}") for t, at in labels.items()], height, "position in the sequence")
-    limit = number(member(logits, "limits", "kl_mean"))
-    if limit is not None:
-        if limit <= axis.hi:
-            plot.marks += _reference(limit, "limit of the mean", y, "limit")
-        else:
-            plot.extras.append(note(f"The limit of the mean, {figure(limit)} nats, is above the plot."))
+    if limit is not None and "limit" in references:
+        plot.extras.append(note(f"The limit, {figure(limit)} nats, is one for the mean."))
+    elif limit is not None:
+        plot.extras.append(note(f"The limit of the mean, {figure(limit)} nats, is above the plot."))
     if len(known) < len(values):
         plot.extras.append(note(f"{count(len(values) - len(known), 'position')} without a finite figure."))
     return plot.html()
 
 
-def _reference(value: float, word: str, y: Any, kind: str = "mean") -> list[Child]:
-    place = y(value)
-    above = place - 6 if place > 18 else place + 14
-    return [
-        rule("0", place, "100%", place, f"reference {kind}"),
-        letters(f"{word} {figure(value)}", "100%", above, anchor="end", kind="label halo"),
-    ]
+def _references(values: Mapping[str, tuple[float, float]]) -> Iterator[Child]:
+    """Lines across at (value, y) by word, each with its word and value in the right margin, where no curve is."""
+    floor = -math.inf
+    for word, (value, y) in sorted(values.items(), key=lambda item: item[1][1]):
+        yield rule("0", y, "100%", y, f"reference {word}")
+        floor = max(y, floor + 30)
+        yield letters(word, "100%", floor - 2, dx=6, kind="label")
+        yield letters(figure(value), "100%", floor + 12, dx=6, kind="label value")
 
 
 class _Bin:
@@ -152,7 +155,7 @@ def divergence_by_layer(logits: Mapping[str, Any]) -> Markup | None:
     for run in _runs(values):
         if len(run) > 1:
             plot.marks.append(curve([(x(i), y(v)) for i, v in run], foot, "curve"))
-    radius = 4 if len(layers) <= DOTS else 2
+    radius = 4 if len(layers) <= 24 else 3 if len(layers) <= DOTS else 2
     for i, (name, value) in enumerate(zip(names, values, strict=True)):
         if value is not None:
             tip = f"{shortened(name, 80)}: " + ("bit-equal" if value == 0 else f"NMSE {figure(value)}")
@@ -161,8 +164,8 @@ def divergence_by_layer(logits: Mapping[str, Any]) -> Markup | None:
                 dot(x(i), y(value), "dot", tip + (f", largest difference {figure(largest)}" if largest else ""), radius)
             )
     shown = spread(len(layers), 4)
-    labels = [(x(i), shortened(names[i], 12)) for i in shown]
-    plot.marks += x_labels(labels, foot)
+    labels = [(x(i), shortened(names[i].removeprefix("layer "), 12)) for i in shown]
+    plot.marks += x_labels(labels, foot, "layer")
     first = logits.get("first_divergent")
     if isinstance(first, Mapping):
         name = str(first.get("name", ""))

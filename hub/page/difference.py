@@ -10,7 +10,7 @@ from hub.page.compared import Compared, of_difference, worst
 from hub.page.conversion import told
 from hub.page.document import banner, document, tile
 from hub.page.heatmap import heatmap
-from hub.page.markup import Child, Markup, tag
+from hub.page.markup import Child, Markup, breakable, tag
 from hub.page.names import shortened
 from hub.page.tables import bullets, capped, folded, kind_table, of_count, section, table, tensor_table
 from hub.page.words import NONE, count, decibel, figure, member
@@ -86,9 +86,9 @@ def _tiles(
     noisy = [t for t in tensors if t.sqnr is not None]
     if noisy:
         low = min(noisy, key=lambda t: t.badness[1])
-        out.append(tile("Lowest SQNR", decibel(low.sqnr), shortened(low.name, 40)))
+        out.append(tile("Lowest SQNR", decibel(low.sqnr), breakable(shortened(low.name, 40))))
         far = max(noisy, key=lambda t: t.max_abs or 0.0)
-        out.append(tile("Largest difference", figure(far.max_abs), shortened(far.name, 40)))
+        out.append(tile("Largest difference", figure(far.max_abs), breakable(shortened(far.name, 40))))
     only = f"{len(alone['a']):,} / {len(alone['b']):,}"
     out.append(tile("Only in A / B", only, "tensors"))
     out.append(tile("Settings", f"{len(settings):,}", "that differ"))

@@ -29,6 +29,6 @@ def banner(kind: str, headline: str, *children: Child) -> Markup:
     return tag("section", tag("h2", f"{sign} {headline}"), children, class_=f"banner {kind}", id="verdict")
 
 
-def tile(label: str, value: str, under: str = "") -> Markup:
+def tile(label: str, value: str, under: Child = "") -> Markup:
     """A key figure."""
     return tag("div", tag("span", label), tag("b", value), tag("span", under) if under else None, class_="tile")

@@ -16,7 +16,7 @@ from hub.page.words import figure as shown
 STRETCH = 1000
 """Width of the coordinate system in which curves are drawn."""
 X_LABELS = 5
-"""At most this many numbers under an axis: what fits a phone."""
+"""About this many numbers under an axis: what fits a phone."""
 
 
 @dataclass
@@ -31,6 +31,8 @@ class Plot:
         margin: left of it for labels, in pixels, of `MARGINS`.
         right: the same to the right.
         below: the same below.
+        unit: of the numbers at the left.
+        readout: whether there is a line that tells the mark under the finger.
         marks: elements of the SVG.
         extras: elements under it: legend, notes.
     """
@@ -45,6 +47,7 @@ class Plot:
     below: int = 44
     wide: bool = False
     unit: str = ""
+    readout: bool = True
     marks: list[Child] = field(default_factory=list)
     extras: list[Child] = field(default_factory=list)
 
@@ -67,7 +70,7 @@ class Plot:
             tag("figcaption", tag("h3", self.title), tag("p", self.reading)),
             tag("p", self.unit, class_="unit") if self.unit else None,
             tag("div", drawing, class_=pad),
-            tag("p", class_="readout", aria_live="polite"),
+            tag("p", class_="readout", aria_live="polite") if self.readout else None,
             self.extras,
             class_="card wide" if self.wide else "card",
             id=self.slug,

@@ -1,13 +1,13 @@
-"""Error by layer and tensor kind: a row per kind, a column per layer, darker where more was lost."""
+"""Error by layer and tensor kind: a row per kind, a column per layer, in a colour the stronger the more was lost."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from hub.page.axis import Axis, linear
+from hub.page.axis import Axis, linear, step_of
 from hub.page.compared import Compared
-from hub.page.frame import Plot, box, letters, note, plain, rule, spread, x_labels
+from hub.page.frame import X_LABELS, Plot, box, letters, note, plain, rule, x_labels
 from hub.page.markup import Child, Markup, tag
 from hub.page.names import shortened
 from hub.page.words import count, decibel, figure
@@ -71,7 +71,7 @@ def heatmap(tensors: Sequence[Compared]) -> Markup | None:
     columns = sorted({layer for cells in layered.values() for layer in cells if layer is not None})
     groups = _columns(columns)
     values = [c.sqnr for cells in shown.values() for c in cells.values() if c.sqnr is not None]
-    axis = linear(min(values), max(values)) if values else linear(0, 1)
+    axis = _scale(values)
 
     below_layers = len(layered) * ROW
     head = 22 if layered and single else 0
@@ -79,8 +79,8 @@ def heatmap(tensors: Sequence[Compared]) -> Markup | None:
     height = singles_at + len(single) * ROW if single else below_layers
     plot = Plot(
         SLUG, TITLE,
-        "SQNR, the power of the weights over that of the error. 6 dB are about one bit; darker cells lost more. "
-        "Where a cell stands for several tensors, the lowest.",
+        "SQNR, the power of the weights over that of the error. 6 dB are about one bit; the lower, the more was "
+        "lost. Where a cell stands for several tensors, the lowest of them.",
         _summary(measured), height=height, margin=_margin(shown), right=60, below=8 if single else 44, wide=True,
     )  # fmt: skip
     plot.marks.append(letters("lowest", "100%", -6, dx=8))
@@ -97,6 +97,11 @@ def heatmap(tensors: Sequence[Compared]) -> Markup | None:
         plot.marks += _single(kind, cells[None], singles_at + i * ROW, axis)
     plot.extras += [_legend(axis, shown), *_notes(grid, rows, shown, columns, groups)]
     return plot.html()
+
+
+def _scale(values: Sequence[float]) -> Axis:
+    low, high = min(values, default=0.0), max(values, default=0.0)
+    return linear(low, high, SHADES) if high > low else linear(low - 1, low + 1)
 
 
 def _grid(tensors: Sequence[Compared]) -> Grid:
@@ -119,9 +124,9 @@ def _columns(layers: Sequence[int]) -> list[list[int]]:
 
 def _ticks(groups: list[list[int]]) -> list[tuple[float, str]]:
     n = len(groups)
-    labels = [((i + 0.5) / n, str(groups[i][0])) for i in spread(n)]
-    # Middles of the outer columns, not the ends of the axis: centred while there is room.
-    return [(min(max(at, 0.041), 0.959), word) for at, word in labels]
+    every = max(1, round(step_of(n - 1, X_LABELS)))
+    # Under the middle of its column, even of an outer one.
+    return [(min(max((i + 0.5) / n, 0.041), 0.959), str(groups[i][0])) for i in range(0, n, every)]
 
 
 def _row(kind: str, cells: dict[int, Cell], groups: list[list[int]], y: int, axis: Axis) -> Iterator[Child]:

@@ -8,7 +8,7 @@ from html import escape
 
 MAX_TEXT = 400
 """Characters of one piece of text; a hostile name must not fill the page."""
-VOID = frozenset({"meta", "br", "col"})
+VOID = frozenset({"meta"})
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Unicode categories that move the cursor, turn the direction of what follows, or show nothing."""
 
@@ -31,6 +31,11 @@ def text(value: object, limit: int = MAX_TEXT) -> Markup:
     if not (raw.isascii() and raw.isprintable()):
         raw = "".join(ascii(c)[1:-1] if unicodedata.category(c) in _UNSEEN else c for c in raw)
     return Markup(escape(raw, quote=True))
+
+
+def breakable(name: object, limit: int = MAX_TEXT) -> Markup:
+    """A tensor's name, which a line may break after a dot or an underscore rather than within a word."""
+    return Markup(text(name, limit).replace(".", ".<wbr>").replace("_", "_<wbr>"))
 
 
 def join(children: Iterable[Child]) -> Markup:

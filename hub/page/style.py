@@ -57,7 +57,7 @@ small{color:var(--soft);font-size:inherit}
 .tile b{display:block;font-size:1.35rem;line-height:1.3;font-weight:600}
 .tile span{display:block;font-size:.875rem;color:var(--soft)}
 .cards{display:grid;grid-template-columns:minmax(0,1fr);gap:16px}
-@media(min-width:860px){.cards{grid-template-columns:repeat(2,minmax(0,1fr))}.wide{grid-column:1/-1}}
+@media(min-width:860px){.cards{grid-template-columns:repeat(2,minmax(0,1fr))}.wide,.wide:first-child~.card:last-child:nth-child(even){grid-column:1/-1}}
 .card{margin:0;padding:16px;min-width:0}
 .plot{padding-top:14px}
 .unit{margin:6px 0 -6px}
@@ -86,14 +86,14 @@ text{font-size:12px;fill:var(--soft)}
 .cell:hover,.bar:hover,.dot:hover{stroke:var(--ink);stroke-width:2}
 .legend{display:flex;flex-wrap:wrap;gap:6px 10px;align-items:center;margin:6px 0}
 .legend span{display:inline-flex;gap:6px;align-items:center;margin-left:8px}
-.readout{min-height:1.5em;margin:4px 0 0;color:var(--ink)}
+.readout{min-height:1.5em;margin:4px 0 0}
 .note{margin:8px 0 0}
 .scroll{overflow-x:auto;background:var(--card);border:1px solid var(--line);border-radius:8px;position:relative}
 table{border-collapse:collapse;width:100%;font-size:.875rem}
 th,td{text-align:left;padding:6px 10px;border-bottom:1px solid var(--line);vertical-align:top;min-width:4em}
 tbody tr:last-child>*{border-bottom:0}
 thead th{color:var(--soft);font-weight:600;white-space:nowrap}
-tbody th{font-weight:500;min-width:9em}
+tbody th{font-weight:500;min-width:10em;max-width:24em;position:sticky;left:0;background:var(--card)}
 td{white-space:nowrap}
 td:last-child{white-space:normal;min-width:9em}
 .n{text-align:right;font-variant-numeric:tabular-nums}
@@ -101,6 +101,7 @@ td.n,td.n:last-child{white-space:nowrap;min-width:4em}
 details{margin:12px 0;border-top:1px solid var(--line)}
 summary{cursor:pointer;padding:10px 0}
 summary h2{display:inline;margin:0;font-size:1.05rem}
+section>h3{margin-top:16px}
 dl{margin:0;display:grid;
 grid-template-columns:repeat(auto-fill,minmax(min(100%,300px),1fr));gap:4px 24px;font-size:.875rem}
 dl div{display:flex;gap:12px;justify-content:space-between;border-bottom:1px solid var(--line);padding:4px 0}
@@ -137,6 +138,8 @@ function tell(event) {
   const place = figure && figure.querySelector(".readout");
   if (title && place) place.textContent = title.textContent;
 }
+const first = document.querySelector(".readout");
+if (first) first.textContent = "Point at a mark, or tap it, for its value; in the other plots too.";
 document.addEventListener("pointerover", tell);
 document.addEventListener("click", tell);
 """.strip()

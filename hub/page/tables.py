@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hub.page.compared import Compared, median
-from hub.page.markup import Child, Markup, tag, text
+from hub.page.markup import Child, Markup, breakable, tag, text
 from hub.page.words import NONE, count, decibel, figure, size
 
 MAX_ROWS = 500
@@ -76,21 +76,19 @@ def tensor_table(caption: str, tensors: Sequence[Compared], *, sides: tuple[str,
     routed = any(t.route or t.fidelity for t in shown)
     judged = any(t.limit is not None for t in shown)
     remarked = any(t.remark or t.fault for t in shown)
-    heads = ["tensor", "shape", *sides]
-    heads += ["size"] * sized + ["route", "fidelity"] * routed + ["SQNR"] + ["limit"] * judged
-    heads += ["RMSE", "max abs"] + ["remark"] * remarked
+    heads = ["tensor", "SQNR", *["limit"] * judged, *sides, "shape", *["size"] * sized]
+    heads += [*["route", "fidelity"] * routed, "RMSE", "max abs", *["remark"] * remarked]
 
     def row(t: Compared) -> Iterable[Child]:
-        yield t.name
-        yield " × ".join(map(str, t.shape)) or "scalar"
-        yield from (t.source, t.target)
+        yield breakable(t.name)
+        yield "bit-equal" if t.equal else decibel(t.sqnr)
+        if judged:
+            yield decibel(t.limit)
+        yield from (t.source, t.target, " × ".join(map(str, t.shape)) or "scalar")
         if sized:
             yield size(t.nbytes)
         if routed:
             yield from (t.route or NONE, t.fidelity or NONE)
-        yield "bit-equal" if t.equal else decibel(t.sqnr)
-        if judged:
-            yield decibel(t.limit)
         yield from (figure(t.rmse), figure(t.max_abs))
         if remarked:
             fault = tag("strong", t.fault, class_="bad") if t.fault else None
@@ -114,7 +112,7 @@ def kind_table(tensors: Sequence[Compared]) -> Markup:
         equal = sum(1 for t in members if t.equal)
         layouts = sorted({t.target for t in members})
         rows.append([
-            kind, f"{len(members):,}", ", ".join(layouts[:4]) + (", …" if len(layouts) > 4 else ""),
+            breakable(kind), f"{len(members):,}", ", ".join(layouts[:4]) + (", …" if len(layouts) > 4 else ""),
             size(sum(sizes)) if sizes else NONE, f"{equal:,}", decibel(min(values, default=None)),
             decibel(median(values) if values else None), decibel(max(values, default=None)),
         ])  # fmt: skip
@@ -131,11 +129,11 @@ def fidelity_table(classes: Mapping[str, Any]) -> Markup:
         "lossy": "quantized or rounded; the error is measured",
     }
     rows = [
-        [name, keeps.get(name, NONE), f"{amount.get('tensors', 0):,}", size(amount.get("bytes"))]
+        [name, f"{amount.get('tensors', 0):,}", size(amount.get("bytes")), keeps.get(name, NONE)]
         for name, amount in classes.items()
         if isinstance(amount, Mapping)
     ]
-    return table("Fidelity", ["class", "what is kept", "tensors", "size"], rows, numeric=(2, 3))
+    return table("Fidelity", ["class", "tensors", "size", "what is kept"], rows, numeric=(1, 2))
 
 
 def of_count(found: int, whole: int, what: str) -> str:

@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Numbers as people read them; no line is broken between one and its unit."""
 
 from __future__ import annotations
 
@@ -42,9 +42,15 @@ def figure(value: Any, digits: int = 3) -> str:
     return f"{mantissa}e{int(exponent)}"
 
 
+def whole(value: Any) -> str:
+    """A count: 2,048."""
+    x = number(value)
+    return NONE if x is None else f"{x:,.0f}"
+
+
 def decibel(value: Any) -> str:
     x = number(value)
-    return NONE if x is None else f"{x:.1f} dB"
+    return NONE if x is None else f"{x:.1f}\u00a0dB"
 
 
 def size(value: Any) -> str:
@@ -54,9 +60,9 @@ def size(value: Any) -> str:
         return NONE
     for unit in ("B", "kB", "MB", "GB"):
         if x < 1000:
-            return f"{x:.0f} {unit}" if unit == "B" else f"{x:.1f} {unit}"
+            return f"{x:.0f}\u00a0{unit}" if unit == "B" else f"{x:.1f}\u00a0{unit}"
         x /= 1000
-    return f"{x:,.2f} TB"
+    return f"{x:,.2f}\u00a0TB"
 
 
 def weights(value: Any) -> str:
@@ -64,11 +70,11 @@ def weights(value: Any) -> str:
     x = number(value)
     if x is None:
         return NONE
-    for unit in ("", " k", " M"):
+    for unit in ("", "\u00a0k", "\u00a0M"):
         if x < 1000:
             return f"{x:.0f}{unit}" if not unit else f"{x:.1f}{unit}"
         x /= 1000
-    return f"{x:,.1f} B"
+    return f"{x:,.1f}\u00a0B"
 
 
 def seconds(value: Any) -> str:
@@ -76,10 +82,10 @@ def seconds(value: Any) -> str:
     if x is None:
         return NONE
     if x < 0.095:
-        return f"{1000 * x:.0f} ms"
+        return f"{1000 * x:.0f}\u00a0ms"
     if x < 120:
-        return f"{x:.1f} s"
-    return f"{x / 60:.1f} min" if x < 7200 else f"{x / 3600:.1f} h"
+        return f"{x:.1f}\u00a0s"
+    return f"{x / 60:.1f}\u00a0min" if x < 7200 else f"{x / 3600:.1f}\u00a0h"
 
 
 def percent(value: Any, places: int = 1) -> str:
@@ -90,7 +96,7 @@ def percent(value: Any, places: int = 1) -> str:
     shown = f"{100 * x:.{places}f}"
     if x < 1 and float(shown) == 100:
         shown = f"{100 - 10**-places:.{places}f}"
-    return f"{float(shown):g} %" if float(shown) in (0, 100) else f"{shown} %"
+    return f"{float(shown):g}\u00a0%" if float(shown) in (0, 100) else f"{shown}\u00a0%"
 
 
 def count(number_of: int, what: str) -> str:
