@@ -1,4 +1,4 @@
-"""A new Hugging Face folder, the counterpart of `hf_folder.open_folder`, for every format that lives in such folders."""
+"""A new Hugging Face folder: what `hf_folder.open_folder` reads, for every format that lives in such folders."""
 
 from __future__ import annotations
 

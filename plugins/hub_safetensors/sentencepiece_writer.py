@@ -5,8 +5,9 @@ Field numbers are those of sentencepiece_model.proto (google/sentencepiece, Apac
 
 from __future__ import annotations
 
-import struct
 from typing import Final
+
+import numpy as np
 
 from hub.api import Tokenizer, TokenType
 
@@ -73,4 +74,4 @@ def _field(number: int, value: int | bytes) -> bytes:
 
 
 def _number(number: int, value: float) -> bytes:
-    return _varint(number << 3 | _FIXED32) + struct.pack("<f", value)
+    return _varint(number << 3 | _FIXED32) + np.array(value, "<f4").tobytes()
