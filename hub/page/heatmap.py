@@ -19,6 +19,8 @@ MAX_COLUMNS = 256
 """Beyond it, neighbouring layers share a column."""
 MAX_ROWS = 32
 """Beyond it, the kinds that lost least are left out."""
+NAME, NAME_ON_PHONE = 20, 14
+"""Characters of a kind's name, whose letters are all 6.6 pixels wide."""
 GAPS = 48
 """Columns up to which there is a gap between cells."""
 
@@ -151,10 +153,15 @@ def _single(kind: str, cell: Cell, y: int, axis: Axis) -> Iterator[Child]:
     yield _value(cell, y)
 
 
-def _name(kind: str, y: int) -> Markup:
-    return tag(
-        "text", tag("title", kind), shortened(kind, 22), x=0, dx=-8, y=y + 14, text_anchor="end", class_="label name"
-    )
+def _name(kind: str, y: int) -> list[Markup]:
+    """The kind beside its row, shorter on a phone. Letters of other scripts may be twice as wide."""
+    limits = (NAME, NAME_ON_PHONE) if kind.isascii() else (NAME // 2, NAME_ON_PHONE // 2)
+    words = dict.fromkeys(shortened(kind, limit) for limit in limits)
+    forms = ["name"] if len(words) == 1 else ["name on-desk", "name on-phone"]
+    return [
+        tag("text", tag("title", kind), word, x=0, dx=-8, y=y + 14, text_anchor="end", class_=form)
+        for word, form in zip(words, forms, strict=True)
+    ]
 
 
 def _value(cell: Cell, y: int) -> Markup:
@@ -209,8 +216,8 @@ def _notes(
 
 
 def _margin(shown: Grid) -> int:
-    longest = max((min(22, len(kind)) for kind in shown), default=0)
-    return int(18 + 6.4 * longest)
+    longest = max((min(NAME, len(kind)) for kind in shown), default=0)
+    return int(12 + 6.7 * longest)
 
 
 def _summary(tensors: Sequence[Compared]) -> str:

@@ -59,12 +59,14 @@ small{color:var(--soft);font-size:inherit}
 .cards{display:grid;grid-template-columns:minmax(0,1fr);gap:16px}
 @media(min-width:860px){.cards{grid-template-columns:repeat(2,minmax(0,1fr))}.wide,.wide:first-child~.card:last-child:nth-child(even){grid-column:1/-1}}
 .card{margin:0;padding:16px;min-width:0}
-.plot{padding-top:14px}
+.plot{padding-top:14px;overflow-x:clip}
 .unit{margin:6px 0 -6px}
 svg{display:block;overflow:visible}
 .stretched{overflow:visible}
 text{font-size:12px;fill:var(--soft)}
 .strong,.name{fill:var(--ink)}
+.name{font:11px ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace}
+.on-phone{display:none}
 .strong{font-weight:600}
 .value{font-variant-numeric:tabular-nums;fill:var(--ink)}
 .halo{paint-order:stroke;stroke:var(--card);stroke-width:4px;stroke-linejoin:round;fill:var(--ink)}
@@ -110,7 +112,8 @@ dd{margin:0;text-align:right;font-variant-numeric:tabular-nums}
 ul{margin:0;padding-left:20px}
 footer{padding-top:32px;padding-bottom:32px}
 :focus-visible{outline:3px solid var(--accent);outline-offset:2px}
-@media(max-width:480px){.card{padding:14px 12px}.l120,.l150{padding-left:112px}}
+@media(max-width:480px){.card{padding:14px 12px}.l120,.l150{padding-left:104px}
+.on-phone{display:inline}.on-desk{display:none}}
 @media print{.card,.tile{break-inside:avoid}}
 """
 
