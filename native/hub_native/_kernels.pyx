@@ -4,6 +4,7 @@
 Typed memoryviews check item type and contiguity (ValueError) and that an output is writable; lengths and alignment
 are checked here. Nothing in this module imports NumPy: any object with the buffer protocol will do.
 """
+from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t, uintptr_t
 
 cdef extern from "hub_native.h" nogil:
@@ -111,6 +112,12 @@ def isa():
     _kernels()
     selection = hub_select(NULL, 0)
     return selection.isa.decode("ascii")
+
+
+def _selection():
+    """The selection of this process in a capsule, for the other boundary modules: they share these kernels."""
+    _kernels()
+    return PyCapsule_New(<void *> hub_select(NULL, 0), b"hub_selection", NULL)
 
 
 def available():

@@ -11,6 +11,7 @@
 
 extern const hub_kernels hub_cast_scalar, hub_ggml_legacy_scalar, hub_ggml_k_scalar, hub_measure_scalar;
 extern const hub_kernels hub_ggml_legacy_avx2, hub_ggml_k_avx2, hub_ggml_legacy_avx512, hub_ggml_k_avx512;
+extern const hub_kernels hub_run_scalar, hub_run_avx2, hub_run_avx512;
 
 enum { FILES = 8 };
 
@@ -18,6 +19,7 @@ typedef struct row {
     const char *name;
     bool (*supported)(void);
     const hub_kernels *files[FILES]; /* ends at the first NULL */
+    const hub_kernels *fused[FILES]; /* the same, of files built with -mfma: for CPUs that have it, too */
 } row;
 
 static bool always(void) { return true; }
@@ -34,14 +36,23 @@ static bool has_avx512(void) {
 static bool has_avx2(void) { return __builtin_cpu_supports("avx2"); }
 #endif
 
+static bool has_fma(void) {
+#if defined(HUB_BUILD_AVX2) || defined(HUB_BUILD_AVX512)
+    return __builtin_cpu_supports("fma");
+#else
+    return false;
+#endif
+}
+
 static const row rows[] = {
 #ifdef HUB_BUILD_AVX512
-    {"avx512", has_avx512, {&hub_ggml_legacy_avx512, &hub_ggml_k_avx512}},
+    {"avx512", has_avx512, {&hub_ggml_legacy_avx512, &hub_ggml_k_avx512}, {&hub_run_avx512}},
 #endif
 #ifdef HUB_BUILD_AVX2
-    {"avx2", has_avx2, {&hub_ggml_legacy_avx2, &hub_ggml_k_avx2}},
+    {"avx2", has_avx2, {&hub_ggml_legacy_avx2, &hub_ggml_k_avx2}, {&hub_run_avx2}},
 #endif
-    {"scalar", always, {&hub_cast_scalar, &hub_ggml_legacy_scalar, &hub_ggml_k_scalar, &hub_measure_scalar}},
+    {"scalar", always,
+     {&hub_cast_scalar, &hub_ggml_legacy_scalar, &hub_ggml_k_scalar, &hub_measure_scalar, &hub_run_scalar}, {NULL}},
 };
 enum { ROWS = sizeof rows / sizeof rows[0] };
 
@@ -70,6 +81,7 @@ static void fill(hub_kernels *to, const hub_kernels *from) {
         if (!to->scan[t]) to->scan[t] = from->scan[t];
     }
     if (!to->compare) to->compare = from->compare;
+    if (!to->run) to->run = from->run;
 }
 
 static const char *why_not(const char *name) {
@@ -110,6 +122,9 @@ const hub_selection *hub_select(char *why, size_t size) {
         /* A lower row may be for another CPU family, e.g. none of avx2's kernels may fill a gap of neon. */
         for (int f = 0; rows[r].supported() && f < FILES && rows[r].files[f]; f++) {
             fill(&selection.kernels, rows[r].files[f]);
+        }
+        for (int f = 0; rows[r].supported() && has_fma() && f < FILES && rows[r].fused[f]; f++) {
+            fill(&selection.kernels, rows[r].fused[f]);
         }
     }
     selection.isa = rows[chosen].name;

@@ -63,6 +63,7 @@ typedef struct hub_kernels {
     hub_dequantize_fn *dequantize[HUB_TYPES];
     hub_scan_fn *scan[HUB_TYPES]; /* F32, F16, BF16 only */
     hub_compare_fn *compare;
+    const struct hub_run *run; /* all of them or none: run.h */
 } hub_kernels;
 
 /* dispatch.c */
