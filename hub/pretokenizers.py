@@ -39,17 +39,18 @@ class PreTokenizer:
     raw: bool = False
 
     @cached_property
-    def _compiled(self) -> tuple[re.Pattern[str], ...]:
-        return tuple(re.compile(python_regex(pattern)) for pattern in self.split)
+    def _compiled(self) -> tuple[tuple[re.Pattern[str], bool], ...]:
+        # A regex that spells characters out sees a vertical tab for all white space beyond ASCII (unicode_regex_split).
+        return tuple((re.compile(python_regex(pattern)), not pattern.isascii()) for pattern in self.split)
 
     def pieces(self, text: str) -> Sequence[str]:
         """`text` cut into the pieces that are merged on their own."""
         pieces = [text] if text else []
-        for pattern in self._compiled:
+        for pattern, flat in self._compiled:
             cut = []
             for piece in pieces:
                 position = 0
-                for match in pattern.finditer(piece):
+                for match in pattern.finditer(piece.translate(_flat()) if flat else piece):
                     start, end = match.span()
                     if start > position:
                         cut.append(piece[position:start])
@@ -60,6 +61,12 @@ class PreTokenizer:
                     cut.append(piece[position:])
             pieces = cut
         return pieces
+
+
+@cache
+def _flat() -> Mapping[int, str]:
+    spaces = re.compile(f"[{_WHITE_SPACE}]")
+    return {code: "\v" for code in range(0x80, 0x3001) if spaces.match(chr(code))}
 
 
 @cache

@@ -22,6 +22,7 @@ from hub.pretokenizers import DEFAULT, PreTokenizer, means_one_way, pre_tokenize
 
 SPACE: Final = "\u2581"
 """What sentencepiece writes for a space."""
+_ASCII_SPACES: Final = " \t\n\v\f\r"
 _CACHE: Final = 1 << 16
 """Most pieces whose ids are remembered; texts repeat a few thousand words."""
 
@@ -203,6 +204,8 @@ class Encoder:
                     cut.append(fragment)
                     continue
                 first, *others = fragment.split(token)
+                if index in self.tokenizer.strips_after:
+                    others = [other.lstrip(_ASCII_SPACES) for other in others]
                 cut += [first] if first else []
                 for other in others:
                     cut += [index, other] if other else [index]

@@ -63,7 +63,7 @@ def added_tokens(tokenizer: Tokenizer) -> dict[int, dict[str, Any]]:
             "content": texts[index],
             "single_word": False,
             "lstrip": False,
-            "rstrip": False,
+            "rstrip": index in tokenizer.strips_after,
             "normalized": False,
             "special": kind != TokenType.USER_DEFINED,
         }

@@ -49,6 +49,7 @@ class Tokenizer:
             ``("id", role)`` and ``("add", role)``.
         add_space_prefix: whether a space is put before text; None when nothing says so.
         remove_extra_whitespaces: whether runs of spaces are made one.
+        strips_after: ids of special tokens that take the white space after them with them.
         chat_template: the default template; an opaque string that hub never renders.
         chat_templates: further templates by name.
         normalizer_lowercase: whether text is put in lower case first.
@@ -78,6 +79,7 @@ class Tokenizer:
     imposed: frozenset[tuple[str, str]] = frozenset()
     add_space_prefix: bool | None = None
     remove_extra_whitespaces: bool | None = None
+    strips_after: frozenset[int] = frozenset()
     chat_template: str | None = None
     chat_templates: Mapping[str, str] = field(default_factory=dict)
     normalizer_lowercase: bool | None = None

@@ -6,6 +6,7 @@ gguf-py/gguf/vocab.py and gguf_writer.py), including its habit to leave empty va
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -194,6 +195,7 @@ class _Values:
             add={role: flag for role, key in ADD_KEYS.items() if (flag := self.flag(key)) is not None},
             add_space_prefix=self.flag("add_space_prefix"),
             remove_extra_whitespaces=self.flag("remove_extra_whitespaces"),
+            strips_after=self.strips_after(tokens),
             chat_template=self.text(TEMPLATE),
             chat_templates={name: source for name, source in templates.items() if source is not None},
             normalizer_lowercase=self.flag("normalizer.lowercase"),
@@ -212,6 +214,19 @@ class _Values:
         except (KeyError, TypeError):
             odd = next(item for item in items if type(item) is not int or item not in _TYPES)
             raise FormatError(f"key {GGML}token_type has the type {printable(odd, 40)}, 1 to 6 are known") from None
+
+    def strips_after(self, tokens: Sequence[bytes]) -> frozenset[int]:
+        """Which special tokens take white space with them: a property without a key, that llama.cpp knows of Phi-3 by
+        the model's name (llama-vocab.cpp, llama_vocab::impl::load)."""
+        name = self.get("general.name")
+        if not isinstance(name, str) or not re.search("phi-?3", name.lower()):
+            return frozenset()
+        special = (TokenType.CONTROL, TokenType.USER_DEFINED, TokenType.UNKNOWN)
+        return frozenset(
+            index
+            for index, (token, kind) in enumerate(zip(tokens, self.types(len(tokens)), strict=False))
+            if (kind in special or token == b"</s>") and token not in (b"<unk>", b"<s>", b"<|endoftext|>")
+        )
 
     def scores(self) -> list[float] | None:
         items = self.array(GGML + "scores")
