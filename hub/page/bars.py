@@ -46,7 +46,7 @@ def size_by_type(tensors: Sequence[Compared]) -> Markup | None:
     return Plot(
         "size", "Size by type", f"Bytes of the output's tensors by layout, {size(whole)} in all.",
         "; ".join(f"{layout} {size(nbytes)}" for layout, (nbytes, _) in bars),
-        height=step * len(bars) - 8, margin=20, below=8, readout=False, marks=marks,
+        height=step * len(bars) - 8, margin=0, right=0, below=8, readout=False, marks=marks,
     ).html()  # fmt: skip
 
 

@@ -59,7 +59,7 @@ def _of_entry(t: Mapping[str, Any]) -> Compared:
     ]
     nbytes = t.get("bytes")
     return Compared(
-        str(t.get("name", "")), _shape(t), layout(t.get("from", "")), layout(t.get("to", "")),
+        _name(t), _shape(t), layout(t.get("from", "")), layout(t.get("to", "")),
         error.get("equal"), number(error.get("sqnr_db")), number(error.get("rmse")), number(error.get("max_abs")),
         error.get("fault"), number(error.get("limit_db")), nbytes if isinstance(nbytes, int) else None,
         str(t.get("route") or ""), str(t.get("fidelity") or ""), "; ".join(r for r in remarks if r),
@@ -70,7 +70,7 @@ def of_difference(tensors: Any) -> list[Compared]:
     """Of a difference's `tensors`: A is the source, B the target."""
     return [
         Compared(
-            str(t.get("name", "")), _shape(t), layout(t.get("a_layout", "")), layout(t.get("b_layout", "")),
+            _name(t), _shape(t), layout(t.get("a_layout", "")), layout(t.get("b_layout", "")),
             t.get("equal"), number(t.get("sqnr_db")), number(t.get("rmse")), number(t.get("max_abs")),
             remark=str(t.get("note") or ""),
         )
@@ -80,6 +80,10 @@ def of_difference(tensors: Any) -> list[Compared]:
 
 def _tables(tensors: Any) -> Iterable[Mapping[str, Any]]:
     return (t for t in tensors or () if isinstance(t, Mapping))
+
+
+def _name(t: Mapping[str, Any]) -> str:
+    return str(t.get("name") or "") or "(no name)"
 
 
 def _shape(t: Mapping[str, Any]) -> tuple[int, ...]:

@@ -164,7 +164,7 @@ def divergence_by_layer(logits: Mapping[str, Any]) -> Markup | None:
                 dot(x(i), y(value), "dot", tip + (f", largest difference {figure(largest)}" if largest else ""), radius)
             )
     shown = spread(len(layers), 4)
-    words = [shortened(names[i].removeprefix("layer "), 12 if i in (0, len(layers) - 1) else 5) for i in shown]
+    words = [shortened(names[i].removeprefix("layer "), 12 if i in (0, len(layers) - 1) else 4) for i in shown]
     labels = [(x(i), word) for i, word in zip(shown, words, strict=True)]
     plot.marks += x_labels(labels, foot, "layer")
     first = logits.get("first_divergent")

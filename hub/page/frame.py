@@ -43,7 +43,7 @@ class Plot:
     summary: str
     height: int = 200
     margin: int = 60
-    right: int = 20
+    right: int = 10
     below: int = 44
     wide: bool = False
     unit: str = ""
@@ -77,7 +77,7 @@ class Plot:
         )
 
 
-MARGINS = (20, 50, 60, 90, 120, 150)
+MARGINS = (0, 10, 50, 60, 90, 120, 150)
 BELOW = (8, 44)
 
 

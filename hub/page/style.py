@@ -125,8 +125,8 @@ def _ramp() -> str:
 
 
 def _paddings() -> str:
-    left = "".join(f".l{m}{{padding-left:{0 if m == 20 else m}px}}" for m in MARGINS)
-    right = "".join(f".r{m}{{padding-right:{0 if m == 20 else m}px}}" for m in MARGINS)
+    left = "".join(f".l{m}{{padding-left:{m}px}}" for m in MARGINS)
+    right = "".join(f".r{m}{{padding-right:{m}px}}" for m in MARGINS)
     return left + right + "".join(f".b{b}{{padding-bottom:{b}px}}" for b in BELOW)
 
 
