@@ -59,10 +59,15 @@ def _name(plan: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     source = str(member(plan, "source", "path") or "").rstrip("/").rpartition("/")[2]
     target = str(member(plan, "target", "format") or "")
     variant = str(member(plan, "target", "variant") or "")
-    wanted = target + (f":{variant}" if variant else "")
-    left = shortened(source or "model", 80)
-    right = wanted or shortened(str(data.get("output") or "").rpartition("/")[2], 80)
+    output = str(data.get("output") or "").rstrip("/").rpartition("/")[2]
+    wanted = target + (f":{variant}" if variant else "") if _converted(plan) else ""
+    left, right = shortened(source or "model", 80), wanted or shortened(output, 80)
     return f"{left} → {right}" if right else left
+
+
+def _converted(plan: Mapping[str, Any]) -> bool:
+    """Whether hub itself made the output: a verification knows no fidelity classes, which are what a plan promises."""
+    return "fidelity" in plan
 
 
 def _subtitle(plan: Mapping[str, Any], data: Mapping[str, Any], tensors: Sequence[Compared]) -> str:
@@ -71,7 +76,7 @@ def _subtitle(plan: Mapping[str, Any], data: Mapping[str, Any], tensors: Sequenc
     if plan.get("weights"):
         known.append(f"{weights(plan['weights'])} weights in {count(len(tensors), 'tensor')}")
     if data.get("output"):
-        known.append(f"written to {data['output']}")
+        known.append(f"{'written to' if _converted(plan) else 'against'} {data['output']}")
     return ", ".join(known)
 
 
@@ -90,6 +95,8 @@ def _verdict(data: Mapping[str, Any], logits: Mapping[str, Any], tensors: Sequen
         items = [f"{shortened(str(f.get('name', '')), 120)}: {f.get('fault', '')}" for f in faults[:MAX_FAULTS]]
         if len(faults) > MAX_FAULTS:
             items.append(f"and {len(faults) - MAX_FAULTS:,} more")
+        if not items and not logits.get("fault"):
+            items.append("What is wrong is told below.")
         return banner(
             "bad", "Rejected: the output does not agree with its source",
             tag("p", f"Logits: {logits['fault']}") if logits.get("fault") else None,
@@ -97,7 +104,7 @@ def _verdict(data: Mapping[str, Any], logits: Mapping[str, Any], tensors: Sequen
             tag("p", f"It is kept as {output}.") if output.endswith(".rejected") else None,
         )  # fmt: skip
     if verified not in ("weights", "full"):
-        return banner("open", "Not verified", tag("p", "The output was written and not compared with its source."))
+        return banner("open", "Not verified", tag("p", "The output was not compared with its source."))
     return banner(
         "good", "Verified: weights and logits" if verified == "full" else "Verified: weights",
         tag("p", agree), tag("p", _run_sentence(logits)),

@@ -242,6 +242,19 @@ def test_nothing_checked_is_not_called_verified():
     assert tree.kind("rect", "bar"), "sizes are known all the same"
 
 
+def test_a_verification_is_not_called_a_conversion():
+    data = made_reports.report()
+    for key in ("fidelity", "files", "metadata", "dropped"):
+        del data["plan"][key]
+    data |= {"verified": "rejected", "output": "y/other.gguf"}
+    said = Tree(page(data)).text
+    assert "tiny-llama → other.gguf" in said
+    assert "against y/other.gguf" in said
+    assert "written to" not in said
+    assert "kept as" not in said
+    assert "What is wrong is told below." in said
+
+
 def test_diagnoses_come_with_tensor_evidence_and_remedy():
     said = Tree(page(CASES["rejected"])).text
     for item in CASES["rejected"]["diagnoses"]:
