@@ -116,11 +116,11 @@ class Layout(ABC):
     def decode(self, arrays: Arrays, shape: Shape) -> F32Array:
         """The weights in f32, shape (rows, in); equal bit for bit to `hub.reference.decode(unpack())`.
 
-        Layouts with a native kernel override this.
+        Done by generic kernels on what `unpack` gives; layouts with a kernel of their own override this.
         """
-        from hub import reference
+        from hub import decoding
 
-        return reference.decode(self.unpack(arrays, shape))
+        return decoding.decode(self.unpack(arrays, shape))
 
 
 class DenseLayout(Layout):

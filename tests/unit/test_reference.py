@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from gguf import GGMLQuantizationType, quants
 
-from hub import reference
+from hub import decoding, reference
 from hub.api import (
     BF16,
     DTYPES,
@@ -51,6 +51,15 @@ def shared(array):
     return ArrayPart(array, PartSpec(_OF[array.dtype.name], array.shape, axis=None))
 
 
+def decoded(body):
+    """What the reference says, and the generic native kernels with it, to the bit."""
+    said = reference.decode(body)
+    native = decoding.decode(body)
+    assert native.shape == said.shape
+    assert_same_bits(native, said)
+    return said
+
+
 def bits(array):
     return np.ascontiguousarray(array, np.float32).view(np.uint32)
 
@@ -81,21 +90,21 @@ def ggml(request):
 
 def test_unpacked_ggml_blocks_decode_as_gguf_decodes_them(ggml):
     layout, raw, wanted = ggml
-    assert_same_bits(reference.decode(layout.unpack({"blocks": raw}, (ROWS, COLUMNS))), wanted)
+    assert_same_bits(decoded(layout.unpack({"blocks": raw}, (ROWS, COLUMNS))), wanted)
     assert np.isfinite(wanted).mean() > 0.5  # most random scales are numbers
 
 
 def test_the_native_decoder_equals_the_reference(ggml):
     layout, raw, _ = ggml
     ours = layout.decode({"blocks": raw}, (ROWS, COLUMNS))
-    assert_same_bits(ours, reference.decode(layout.unpack({"blocks": raw}, (ROWS, COLUMNS))))
+    assert_same_bits(ours, decoded(layout.unpack({"blocks": raw}, (ROWS, COLUMNS))))
 
 
 def test_a_tile_of_rows_decodes_as_those_rows(ggml):
     layout, raw, wanted = ggml
     for start, stop in ((0, 1), (5, 9), (ROWS - 1, ROWS)):
         body = layout.unpack({"blocks": raw[start:stop]}, (stop - start, COLUMNS))
-        assert_same_bits(reference.decode(body), wanted[start:stop])
+        assert_same_bits(decoded(body), wanted[start:stop])
 
 
 def test_what_unpack_says_is_what_the_scheme_says(ggml):
@@ -146,7 +155,7 @@ def test_gptq_with_act_order(random):
         wanted[:, column] = s[:, group].astype(np.float32) * (
             q[:, column].astype(np.float32) - z[:, group].astype(np.float32)
         )
-    assert_same_bits(reference.decode(body), wanted)
+    assert_same_bits(decoded(body), wanted)
 
 
 def test_awq_with_zero_points(random):
@@ -159,7 +168,7 @@ def test_awq_with_zero_points(random):
         s.astype(np.float32)[:, :, None]
         * (q.reshape(n, -1, size).astype(np.float32) - z.astype(np.float32)[:, :, None])
     ).reshape(n, k)
-    assert_same_bits(reference.decode(body), wanted)
+    assert_same_bits(decoded(body), wanted)
 
 
 def test_mlx_affine_adds_a_float_offset(random):
@@ -171,7 +180,7 @@ def test_mlx_affine_adds_a_float_offset(random):
     body = Quantized((n, k), part(q), Affine(4), Dense(part(s)), Blocks((1, size)), offset=Dense(part(b)))
     product = q.reshape(n, -1, size).astype(np.float32) * s.astype(np.float32)[:, :, None]
     wanted = (product + b.astype(np.float32)[:, :, None]).astype(np.float32).reshape(n, k)
-    assert_same_bits(reference.decode(body), wanted)
+    assert_same_bits(decoded(body), wanted)
 
 
 E2M1 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0)
@@ -188,7 +197,7 @@ def test_nvfp4_scales_are_fp8_times_one_global_f32(random):
     body = Quantized((n, k), part(q), Codebook(E2M1), scale, Blocks((1, 16)))
     per_block = (s.astype(np.float32) * top).astype(np.float32)
     wanted = np.array(E2M1, np.float32)[q].reshape(n, -1, 16) * per_block[:, :, None]
-    assert_same_bits(reference.decode(body), wanted.reshape(n, k))
+    assert_same_bits(decoded(body), wanted.reshape(n, k))
 
 
 def test_mxfp4_looks_codes_up_and_scales_by_powers_of_two(random):
@@ -199,7 +208,7 @@ def test_mxfp4_looks_codes_up_and_scales_by_powers_of_two(random):
     wanted = (
         np.array(E2M1, np.float32)[q].reshape(n, -1, 32) * np.ldexp(np.float32(1), e.astype(np.int32) - 127)[:, :, None]
     )
-    assert_same_bits(reference.decode(body), wanted.astype(np.float32).reshape(n, k))
+    assert_same_bits(decoded(body), wanted.astype(np.float32).reshape(n, k))
 
 
 @pytest.mark.parametrize("shape", [(256, 384), (200, 300), (128, 100)])
@@ -213,7 +222,7 @@ def test_fp8_squares_may_be_short_at_the_edges(random, shape):
     for i in range(n):
         for j in range(0, k, 128):
             wanted[i, j : j + 128] = s[i // 128, j // 128] * q[i, j : j + 128].astype(np.float32)
-    assert_same_bits(reference.decode(body), wanted)
+    assert_same_bits(decoded(body), wanted)
 
 
 NF4 = (
@@ -237,7 +246,7 @@ def test_nf4_with_double_quantization(random):
     body = Quantized((n, k), part(q), Codebook(NF4), scale, Blocks((1, 64)))
     absmax = (np.array(table8, np.float32)[c].reshape(n, 2, 4) * absmax2[:, :, None]).astype(np.float32) + mean
     wanted = absmax.reshape(n, -1, 1) * np.array(NF4, np.float32)[q].reshape(n, -1, 64)
-    assert_same_bits(reference.decode(body), wanted.reshape(n, k))
+    assert_same_bits(decoded(body), wanted.reshape(n, k))
 
 
 @pytest.mark.parametrize("columns", [128, 120], ids=["whole blocks", "short last block"])
@@ -250,7 +259,7 @@ def test_onnx_blocked_zero_points(random, columns):
     body = Quantized((n, columns), part(q), Affine(4), Dense(part(s)), Blocks((1, size)), zero=Dense(part(z)))
     at = np.arange(columns) // size
     wanted = (q.astype(np.float32) - z.astype(np.float32)[:, at]) * s[:, at]
-    assert_same_bits(reference.decode(body), wanted)
+    assert_same_bits(decoded(body), wanted)
 
 
 def test_vector_codebook_with_signs(random):
@@ -265,7 +274,7 @@ def test_vector_codebook_with_signs(random):
         signs=part(signs),
     )  # fmt: skip
     wanted = signs * grid[q].reshape(n, k) * np.repeat(s.astype(np.float32), 32, axis=1)
-    assert_same_bits(reference.decode(body), wanted.astype(np.float32))
+    assert_same_bits(decoded(body), wanted.astype(np.float32))
 
 
 @pytest.mark.parametrize(
@@ -288,23 +297,23 @@ def test_scales_of_any_rectangle(random, groups, shape, index):
     s = np.asarray(random.standard_normal(shape), np.float32)
     body = Quantized((6, 12), part(q), Affine(4, signed=True), Dense(shared(s)), groups)
     wanted = np.array([[s[index(i, j)] * np.float32(q[i, j]) for j in range(12)] for i in range(6)], np.float32)
-    assert_same_bits(reference.decode(body), wanted)
+    assert_same_bits(decoded(body), wanted)
 
 
 def test_a_zero_of_nothing_keeps_minus_zero(random):
     """-0 minus 0 is -0, but -0 plus 0 is +0: constants of 0 are no operation."""
     q = np.zeros((1, 4), np.int8)
     body = Quantized((1, 4), part(q), Affine(8, signed=True), Dense(shared(np.float32([[-1.0]]))), Blocks((0, 0)))
-    assert np.signbit(reference.decode(body)).all()
+    assert np.signbit(decoded(body)).all()
 
 
 @pytest.mark.parametrize("name", ["f64", "f32", "f16", "bf16", "f8_e4m3", "f8_e5m2", "i8"])
 def test_dense_numbers_are_themselves(random, name):
     array = (random.standard_normal((3, 5)) * 9).astype(DTYPES[name].numpy())
     body = Dense(ArrayPart(array, rows_spec(DTYPES[name], array.shape)))
-    assert_same_bits(reference.decode(body), array.astype(np.float32))
+    assert_same_bits(decoded(body), array.astype(np.float32))
 
 
 def test_a_double_beyond_f32_is_infinite_without_a_warning():
     array = np.array([[1e300, -1e300, 1.0]])
-    assert reference.decode(Dense(part(array))).tolist() == [[np.inf, -np.inf, 1.0]]
+    assert decoded(Dense(part(array))).tolist() == [[np.inf, -np.inf, 1.0]]
