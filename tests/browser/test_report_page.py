@@ -59,9 +59,7 @@ return found
 """
 
 
-@pytest.fixture(
-    params=[(PHONE, False), (PHONE, True), (DESK, False), (DESK, True)], ids=lambda p: f"{p[0][0]}{'-dark' * p[1]}"
-)
+@pytest.fixture(params=[(PHONE, False), (DESK, True)], ids=["phone", "desk at night"])
 def look(request):
     return request.param
 
