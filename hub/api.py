@@ -5,7 +5,7 @@ Names here keep their meaning within one major version of `API_VERSION`.
 
 from __future__ import annotations
 
-from hub.architecture import Architecture, Configured, Convention
+from hub.architecture import Architecture, Configured, Convention, Metadatum
 from hub.dtypes import BF16, DTYPES, F16, F32, F64, I8, I32, U8, U32, DType
 from hub.errors import (
     ArchitectureError,
@@ -87,6 +87,7 @@ __all__ = [
     "Laid",
     "Layout",
     "LayoutEntry",
+    "Metadatum",
     "MissingDependency",
     "Model",
     "Packed",

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -26,6 +26,10 @@ from hub.rope import rope_settings
 
 MAX_DIMENSION = 1 << 40
 """Largest size of an axis that a configuration may ask for."""
+MAX_ITEMS = 100_000
+"""Most items of a list among the settings."""
+MAX_TENSORS = 1_000_000
+"""Most canonical tensors, as many as a file may have."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +37,19 @@ class Setting:
     """A rule for one canonical setting.
 
     Attributes:
-        type: int, float, bool or str.
-        default: an expression over the other settings, or a number; None when it must be given.
+        type: int, float, bool, str or list.
+        default: an expression over the other settings, or a number; None when it must be given. Of a list that has
+            a length, the expression for one item, over the settings and `layer`, the item's number.
         null: the same for a setting that is given as null, where that is not the same as leaving it out.
         max: largest allowed value; integers must be at least 1 (`zero` allows 0).
-        allowed: the words allowed, for strings.
+        optional: whether it may be absent and stay so; null then says the same.
+        absent: a value that says the same as leaving an optional setting out.
+        when: the condition under which the setting counts; without it, it is as absent.
+        allowed: the words allowed, for strings and lists of them.
+        of: the type of a list's items.
+        length: how many items a list must have, an expression.
+        keys: what config.json may call it, the name itself where nothing stands; a new config.json says the first.
+            Empty for a setting that config.json does not have.
     """
 
     type: str
@@ -46,7 +58,12 @@ class Setting:
     max: float = MAX_DIMENSION
     zero: bool = False
     optional: bool = False
+    absent: Any = None
+    when: str | None = None
     allowed: tuple[str, ...] = ()
+    of: str = "int"
+    length: str | None = None
+    keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,13 +79,14 @@ class Mapped:
     """How a format's tensor comes from canonical ones.
 
     Attributes:
-        source: canonical name, None for tensors that are made from settings.
+        sources: canonical names; none for tensors that are made from settings. Where a name has ``{expert}`` and the
+            format's has not, it stands for the tensors of all experts: for each expert, each source.
         steps: names of transforms with their arguments, in order from canonical to the format.
         make: name of the maker, for made tensors.
         when: condition for a made tensor.
     """
 
-    source: str | None
+    sources: tuple[str, ...]
     steps: tuple[tuple[str, str], ...] = ()
     make: str | None = None
     when: str | None = None
@@ -76,12 +94,47 @@ class Mapped:
 
 @dataclass(frozen=True)
 class Metadatum:
-    """A key of a format's metadata: its type, the expression for its value, and when it is written."""
+    """A key of a format's metadata.
+
+    Attributes:
+        type: the format's word for the value's type; ``bool[]`` is a list with an item for each layer.
+        value: the expression for it, over the settings; of a list also over `layer`.
+        when: the condition under which it is written.
+        reads: the setting that the key tells when a file is read; None where `value` is that setting's name.
+    """
 
     key: str
     type: str
     value: str
     when: str | None = None
+    reads: str | None = None
+
+    @property
+    def setting(self) -> str | None:
+        """The setting that the key tells, None if it tells none."""
+        name = self.reads or self.value
+        return name if name.replace(".", "_").isidentifier() else None
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What must hold for a model.
+
+    Attributes:
+        that: an expression over the settings, and over `layer` if `each_layer`.
+        otherwise: the sentence to refuse a model that breaks it.
+    """
+
+    that: str
+    otherwise: str
+    each_layer: bool = False
+
+    def holds(self, values: Mapping[str, Any]) -> bool:
+        """Whether it holds for a model's settings."""
+        if not self.each_layer:
+            return bool(evaluate(self.that, values))
+        layers = int(values.get("num_hidden_layers", 0))
+        return all(evaluate(self.that, {**values, "layer": layer}) for layer in range(layers))
 
 
 @dataclass(frozen=True)
@@ -90,15 +143,29 @@ class Convention:
 
     Attributes:
         architecture: what the format calls it.
-        reads: whether a file with that word is read as this family (two families can share a word).
+        reads: whether a file with that word is read as this family (two families can share a word); or the condition
+            for it, over what the file's metadata tell and `tensors`, the names in the file.
         tensors: the format's tensor name -> where it comes from.
+        also: further names that occur in files, for reading.
         metadata: keys in the order of the field's own converter.
+        leading: how many of them stand in front of everything else that the format says of a model.
+        defaults: what a file means by leaving a setting out, where that is not what the family means by it:
+            expressions over the settings before it and `tensors`.
+        requires: what a model must fulfil to be written so.
+        notes: conditions under which something is to be told, with the sentence.
+        left_out: canonical tensors that the format does not have, with the reason.
     """
 
     architecture: str
     tensors: Mapping[str, Mapped]
+    also: Mapping[str, Mapped] = field(default_factory=dict)
     metadata: tuple[Metadatum, ...] = ()
-    reads: bool = True
+    leading: int = 0
+    reads: bool | str = True
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    requires: tuple[Condition, ...] = ()
+    notes: tuple[Condition, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -109,6 +176,9 @@ class Architecture:
         architectures: what config.json may call the family's models; the first is what a new one says.
         model_type: `model_type` of a new config.json.
         graph: what the model computes; None for a family that cannot be run.
+        rope_local_theta: the base of layers that look at a window only, for families that give them one of their own.
+        renamed: patterns of names that occur in place of canonical ones, with what to replace them by.
+        spellings: further tensors that occur in place of canonical ones: their name -> where they come from.
     """
 
     family: str
@@ -118,48 +188,100 @@ class Architecture:
     settings: Mapping[str, Setting]
     rope_theta: float | None
     rope_types: tuple[str, ...]
-    requires: tuple[tuple[str, str], ...]
+    requires: tuple[Condition, ...]
     tensors: Mapping[str, TensorRule]
-    ignored: tuple[tuple[str, str], ...]
+    ignored: tuple[tuple[re.Pattern[str], str], ...]
     tokenizer: TokenizerRule
     formats: Mapping[str, Convention] = field(default_factory=dict)
     graph: Graph | None = None
+    rope_local_theta: float | None = None
+    renamed: tuple[tuple[re.Pattern[str], str], ...] = ()
+    spellings: Mapping[str, Mapped] = field(default_factory=dict)
 
-    def configure(self, raw: Mapping[str, Any], *, path: str) -> Configured:
+    def configure(
+        self, raw: Mapping[str, Any], *, path: str, convention: str = "", tensors: Collection[str] = ()
+    ) -> Configured:
         """Check and complete the settings of a model.
 
         Args:
-            raw: settings under canonical keys, as a reader found them.
+            raw: settings as a reader found them, under canonical keys or those of config.json.
             path: the file they come from, for messages.
+            convention: the convention that the model follows; its `defaults` come before the family's.
+            tensors: the names of the model's tensors, which a convention's defaults may depend on.
 
         Raises:
             ConfigError: a setting is missing, of the wrong type or out of range, or settings contradict
                 each other.
         """
+        defaults = self.formats[convention].defaults if convention in self.formats else {}
         values: dict[str, Any] = {}
         for name, rule in self.settings.items():
-            given = raw.get(name)
-            if given is None and name in raw and rule.null is not None:
-                given = evaluate(rule.null, values)
-            if given is None and rule.default is not None:
-                given = evaluate(rule.default, values)
-            if given is None:
-                if rule.optional:
-                    continue
+            known = {**values, "tensors": tensors} if name in defaults else values
+            value = _setting(name, rule, raw, known, defaults.get(name), path)
+            if value is not None:
+                values[name] = value
+            elif not rule.optional:
                 raise ConfigError(f"setting {name} is missing, {self.family} needs it", path=path)
-            values[name] = _checked(name, given, rule, path)
         if self.rope_types:
-            values |= rope_settings(raw, values, self.rope_theta, self.rope_types, path=path)
-        for condition, otherwise in self.requires:
-            if not evaluate(condition, values):
-                raise ConfigError(otherwise, path=path)
+            theta = evaluate(defaults["rope.theta"], values) if "rope.theta" in defaults else self.rope_theta
+            values |= rope_settings(raw, values, theta, self.rope_types, self.rope_local_theta, path=path)
+        for condition in self.requires:
+            if not condition.holds(values):
+                raise ConfigError(condition.otherwise, path=path)
         return Configured(self, values)
 
 
-def _checked(name: str, value: Any, rule: Setting, path: str) -> Any:
+def _setting(
+    name: str, rule: Setting, raw: Mapping[str, Any], values: Mapping[str, Any], default: Any, path: str
+) -> Any:
+    """The checked value of a setting, None where it is absent."""
+    if rule.when is not None and not evaluate(rule.when, values):
+        return None
+    given, as_null = _given(name, rule, raw, path)
+    if given is None and as_null and rule.null is not None:
+        given = evaluate(rule.null, values)
+    if given is None and not (as_null and rule.optional):
+        default = rule.default if default is None else default
+        if default is not None and rule.length is not None:
+            count = _length(name, rule, values, path)
+            given = [evaluate(default, {**values, "layer": layer}) for layer in range(count)]
+        elif default is not None:
+            given = evaluate(default, values)
+    if given is None or (rule.absent is not None and given == rule.absent):
+        return None
+    return _checked(name, given, rule, values, path)
+
+
+def _given(name: str, rule: Setting, raw: Mapping[str, Any], path: str) -> tuple[Any, bool]:
+    """What the settings say, and whether they say null."""
+    found = {key: raw[key] for key in dict.fromkeys((*rule.keys, name)) if key in raw}
+    told = {key: value for key, value in found.items() if value is not None}
+    if any(value != next(iter(told.values())) for value in told.values()):
+        both = ", ".join(f"{key} is {printable(repr(value), 40)}" for key, value in told.items())
+        raise ConfigError(f"{both}: for this family they are one setting", path=path)
+    return next(iter(told.values()), None), bool(found)
+
+
+def _length(name: str, rule: Setting, values: Mapping[str, Any], path: str) -> int:
+    count = evaluate(rule.length or "0", values)
+    if not isinstance(count, int) or not 0 <= count <= MAX_ITEMS:
+        raise ConfigError(f"setting {name} would have {printable(repr(count))} items", path=path)
+    return count
+
+
+def _checked(name: str, value: Any, rule: Setting, values: Mapping[str, Any], path: str) -> Any:
     def refuse(allowed: str) -> ConfigError:
         return ConfigError(f"setting {name} is {printable(repr(value), 60)}, allowed is {allowed}", path=path)
 
+    if rule.type == "list":
+        if not isinstance(value, list | tuple) or len(value) > MAX_ITEMS:
+            raise refuse(f"a list of up to {MAX_ITEMS} items of type {rule.of}")
+        if rule.length is not None and len(value) != _length(name, rule, values, path):
+            raise ConfigError(
+                f"setting {name} has {len(value)} items, {rule.length} is {evaluate(rule.length, values)}", path=path
+            )
+        item = replace(rule, type=rule.of, length=None)
+        return [_checked(f"{name}[{i}]", one, item, values, path) for i, one in enumerate(value)]
     if rule.type == "bool":
         if not isinstance(value, bool):
             raise refuse("true or false")
@@ -191,6 +313,11 @@ class Configured:
         """Number of layers, what `{layer}` in names runs over."""
         return int(self.values.get("num_hidden_layers", 0))
 
+    @property
+    def experts(self) -> int:
+        """Number of experts of a layer, what `{expert}` in names runs over."""
+        return int(self.values.get("num_experts", 0))
+
     def evaluate(self, expression: str, **more: Any) -> Any:
         """The value of an expression over the settings."""
         return evaluate(expression, {**self.values, **more})
@@ -199,16 +326,23 @@ class Configured:
         """Every canonical tensor: its shape, and whether it may be absent.
 
         Raises:
-            ConfigError: a shape is beyond `MAX_DIMENSION`.
+            ConfigError: a shape is beyond `MAX_DIMENSION`, or there are more than `MAX_TENSORS`.
         """
+        count = sum(
+            (self.layers if "{layer}" in name else 1) * (self.experts if "{expert}" in name else 1)
+            for name in self.architecture.tensors
+        )
+        if count > MAX_TENSORS:
+            raise ConfigError(f"the settings give {count} tensors, at most {MAX_TENSORS} are allowed")
         out: dict[str, tuple[Shape, bool]] = {}
         for name, rule in self.architecture.tensors.items():
             shape = tuple(int(self.evaluate(axis)) for axis in rule.shape)
             if any(not 0 < axis <= MAX_DIMENSION for axis in shape):
                 raise ConfigError(f"the settings give tensor {name} the shape {shape}")
             optional = bool(self.evaluate(rule.optional)) if isinstance(rule.optional, str) else rule.optional
-            for full in self.each_layer(name):
-                out[full] = shape, optional
+            for layered in self.each_layer(name):
+                for full in self.each_expert(layered):
+                    out[full] = shape, optional
         return out
 
     def each_layer(self, name: str) -> Iterable[str]:
@@ -217,10 +351,16 @@ class Configured:
             return (name,)
         return (name.replace("{layer}", str(layer)) for layer in range(self.layers))
 
+    def each_expert(self, name: str) -> Iterable[str]:
+        """`name` for every expert, or once if it has no `{expert}`."""
+        if "{expert}" not in name:
+            return (name,)
+        return (name.replace("{expert}", str(expert)) for expert in range(self.experts))
+
     def ignored(self, name: str) -> str | None:
         """Why a tensor is left out, or None."""
         for pattern, reason in self.architecture.ignored:
-            if re.search(pattern, name):
+            if pattern.search(name):
                 return reason
         return None
 
@@ -251,39 +391,61 @@ def build(data: Mapping[str, Any]) -> Architecture:
             architectures=tuple(data["match"]["architectures"]),
             model_type=data["match"]["model_type"],
             settings={
-                key: Setting(**{**rule, "allowed": tuple(rule.get("allowed", ()))})
+                key: Setting(
+                    **{**rule, "allowed": tuple(rule.get("allowed", ())), "keys": tuple(rule.get("keys", (key,)))}
+                )
                 for key, rule in data["config"].items()
             },
             rope_theta=rope.get("theta"),
+            rope_local_theta=rope.get("local_theta"),
             rope_types=tuple(rope.get("types", ())),
-            requires=tuple((rule["that"], rule["else"]) for rule in data.get("requires", ())),
+            requires=_conditions(data.get("requires", ())),
             tensors={
                 key: TensorRule(tuple(rule["shape"]), rule.get("optional", False))
                 for key, rule in data["tensors"].items()
             },
-            ignored=tuple((rule["pattern"], rule["reason"]) for rule in data.get("ignored", ())),
+            ignored=tuple((re.compile(rule["pattern"]), rule["reason"]) for rule in data.get("ignored", ())),
+            renamed=tuple((re.compile(rule["pattern"]), rule["to"]) for rule in data.get("renamed", ())),
+            spellings=_mapped(data.get("spellings", {})),
             tokenizer=TokenizerRule.from_table(data.get("tokenizer", {}), f"architecture {data['family']}"),
             formats={key: _convention(rule) for key, rule in data.get("formats", {}).items()},
             graph=graphs.parse(data["graph"], data["family"]) if "graph" in data else None,
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, re.error) as error:
         raise PluginError(f"architecture file of {data.get('family', '?')}: {error!r}") from None
 
 
+def _conditions(rules: Iterable[Mapping[str, Any]]) -> tuple[Condition, ...]:
+    return tuple(Condition(rule["that"], rule["else"], rule.get("each_layer", False)) for rule in rules)
+
+
+def _mapped(rules: Mapping[str, Any]) -> dict[str, Mapped]:
+    out = {}
+    for name, rule in rules.items():
+        source = rule.get("from", ())
+        out[name] = Mapped(
+            sources=(source,) if isinstance(source, str) else tuple(source),
+            steps=tuple(next(iter(step.items())) for step in rule.get("steps", ())),
+            make=rule.get("make"),
+            when=rule.get("when"),
+        )
+    return out
+
+
 def _convention(data: Mapping[str, Any]) -> Convention:
+    rows = data.get("metadata", {})
+    first = rows.get("first", ())
     return Convention(
         architecture=data["architecture"],
         reads=data.get("reads", True),
-        tensors={
-            name: Mapped(
-                source=rule.get("from"),
-                steps=tuple(next(iter(step.items())) for step in rule.get("steps", ())),
-                make=rule.get("make"),
-                when=rule.get("when"),
-            )
-            for name, rule in data.get("tensors", {}).items()
-        },
-        metadata=tuple(Metadatum(*row) for row in data.get("metadata", {}).get("list", ())),
+        tensors=_mapped(data.get("tensors", {})),
+        also=_mapped(data.get("also", {})),
+        metadata=tuple(Metadatum(*(cell or None for cell in row)) for row in (*first, *rows.get("list", ()))),
+        leading=len(first),
+        defaults=data.get("defaults", {}),
+        requires=_conditions(data.get("requires", ())),
+        notes=_conditions(data.get("notes", ())),
+        left_out=data.get("left_out", {}),
     )
 
 
@@ -326,7 +488,7 @@ def find(model: Model) -> Architecture:
     for architecture in known():
         if model.convention:
             convention = architecture.formats.get(model.convention)
-            if convention and convention.reads and convention.architecture == model.architecture:
+            if convention and convention.architecture == model.architecture and _reads(model, architecture):
                 return architecture
         elif model.architecture in architecture.architectures:
             return architecture
@@ -337,6 +499,51 @@ def find(model: Model) -> Architecture:
         path=model.path,
         remedy="add a file to hub/architectures, or a plugin that registers one",
     )
+
+
+def _reads(model: Model, architecture: Architecture) -> bool:
+    reads = architecture.formats[model.convention].reads
+    if isinstance(reads, bool):
+        return reads
+    return bool(evaluate(reads, {**model.hyperparameters(architecture), "tensors": model.tensors}))
+
+
+def configure(model: Model) -> Configured:
+    """The architecture of a model with the model's settings.
+
+    Raises:
+        ArchitectureError: no file describes it.
+        ConfigError: settings are wrong or missing.
+    """
+    architecture = find(model)
+
+    def of(raw: Mapping[str, Any]) -> Configured:
+        return architecture.configure(
+            raw,
+            path=model.config_path or model.path,
+            convention=model.convention,
+            tensors=model.tensors.keys(),
+        )
+
+    raw = model.hyperparameters(architecture)
+    configured = of(raw)
+    told = _recovered(model, configured)
+    return of({**raw, "rope_parameters": {**raw.get("rope_parameters", {}), **told}}) if told else configured
+
+
+def _recovered(model: Model, configured: Configured) -> dict[str, Any]:
+    """Rope settings that a format keeps in no key but in tensors that were made from them."""
+    from hub.makers import MAKERS, numbers
+
+    convention = configured.architecture.formats.get(model.convention)
+    out: dict[str, Any] = {}
+    for name, rule in convention.tensors.items() if convention else ():
+        if rule.make is None or name not in model.tensors or rule.make not in MAKERS:
+            continue
+        found = numbers(model.tensors[name])
+        if found is not None:
+            out |= MAKERS[rule.make].recover(found, configured.values)
+    return out
 
 
 def listing(names: Sequence[str], limit: int = 5) -> str:

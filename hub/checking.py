@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hub.architecture import Configured, find
+from hub.architecture import Configured, configure, find
 from hub.errors import ArchitectureError, HubError
 from hub.ir.model import Model
 from hub.ir.tensor import Tensor
@@ -39,17 +39,17 @@ def check(model: Model, registry: Registry, budget: Budget, progress: Progress) 
 
 def _settings(model: Model, faults: list[str], notes: list[str], checked: list[str]) -> Configured | None:
     try:
-        architecture = find(model)
+        family = find(model).family
     except ArchitectureError as error:
         notes.append(f"settings and shapes not checked: {error.message}")
         return None
     try:
-        configured = architecture.configure(model.hyperparameters(architecture), path=model.config_path or model.path)
+        configured = configure(model)
         found = canonical(model, configured)
     except HubError as error:
         faults.append(str(error))
         return None
-    checked.append(f"settings and shapes against architecture {architecture.family}")
+    checked.append(f"settings and shapes against architecture {family}")
     notes += [f"{name} is not needed: {why}" for name, why in found.dropped]
     return configured
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from hub.architecture import Configured, Mapped, listing
-from hub.errors import ArchitectureError, ConfigError, PluginError
+from hub.architecture import Configured, Convention, Mapped, listing
+from hub.errors import ArchitectureError, ConfigError, HubError, PluginError
 from hub.ir.model import Model
 from hub.ir.part import Shape
 from hub.ir.tensor import Tensor
-from hub.transforms import MAKERS, STEPS, Step
+from hub.makers import MAKERS, alike, numbers
+from hub.transforms import STEPS, Concat, Join, Rows, Step, with_shape
 
 
 @dataclass(frozen=True)
@@ -20,10 +21,64 @@ class Sorted:
     Attributes:
         tensors: those that the architecture names, in the order of the file.
         dropped: (stored name, why) of those that no target needs.
+        made: tensors of the file that are made from settings, by the name of their maker.
     """
 
     tensors: Mapping[str, Tensor]
     dropped: Sequence[tuple[str, str]]
+    made: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Relation:
+    """How one tensor of a format comes from canonical ones, with layers and experts spelled out.
+
+    Attributes:
+        name: the format's.
+        sources: canonical names, in the order in which they are joined.
+        steps: shared by all tensors of one rule.
+        group: what relations have in common whose members are the same experts; they are written together.
+    """
+
+    name: str
+    sources: tuple[str, ...]
+    steps: tuple[Step | Join, ...]
+    group: str
+    make: str | None = None
+    when: str | None = None
+
+    def forward(self, tensors: Sequence[Tensor]) -> Tensor:
+        """The format's tensor.
+
+        Args:
+            tensors: one for each of `sources`.
+
+        Raises:
+            ConfigError: the tensors do not fit together.
+        """
+        flow = list(tensors)
+        for step in self.steps:
+            flow = step.forward(flow) if isinstance(step, Join) else [step.forward(tensor) for tensor in flow]
+        if len(flow) != 1:
+            raise PluginError(f"the steps make {len(flow)} tensors of {len(tensors)}", tensor=self.name)
+        return flow[0].renamed(self.name)
+
+    def backward(self, tensor: Tensor, shapes: Sequence[Shape]) -> list[Tensor]:
+        """The canonical tensors, one for each of `sources`; `shapes` are theirs.
+
+        Raises:
+            ConfigError: the tensor does not have the rows.
+        """
+        at: list[list[Shape]] = []  # the shapes in front of every joining step
+        level = list(shapes)
+        for step in self.steps:
+            at.append(level)
+            if isinstance(step, Join):
+                level = [step.shape(level[i : i + step.count]) for i in range(0, len(level), step.count)]
+        flow = [tensor]
+        for step, level in zip(reversed(self.steps), reversed(at), strict=True):
+            flow = step.backward(flow, level) if isinstance(step, Join) else [step.backward(one) for one in flow]
+        return flow
 
 
 def canonical(model: Model, configured: Configured) -> Sorted:
@@ -38,28 +93,17 @@ def canonical(model: Model, configured: Configured) -> Sorted:
             f"the settings say {configured.layers} layers, the model has {len(model.tensors)} tensors in all",
             path=model.path,
         )
-    renamed, unnamed, dropped = _undo(model, configured) if model.convention else (dict(model.tensors), [], [])
     expected = configured.expected()
-    kept: dict[str, Tensor] = {}
-    unknown: list[str] = []
-    for name in unnamed:
-        if reason := configured.ignored(name):
-            dropped.append((name, reason))
-        else:
-            unknown.append(name)
-    for name, tensor in renamed.items():
-        if name in expected:
-            _check_shape(model, tensor, expected[name][0])
-            kept[name] = tensor
-        elif reason := configured.ignored(name):
-            dropped.append((name, reason))
-        else:
-            unknown.append(tensor.name)
-    missing = [name for name, (_, optional) in expected.items() if not optional and name not in kept]
+    reading = _Reading(model, configured, expected)
+    for tensor in model.tensors.values():
+        reading.take(tensor)
+    reading.join_rows()
+    missing = [name for name, (_, optional) in expected.items() if not optional and name not in reading.kept]
     family = configured.architecture.family
-    if unknown:
+    if reading.unknown:
         raise ArchitectureError(
-            f"{len(unknown)} tensors that architecture {family} does not name: {listing(sorted(unknown))}",
+            f"{len(reading.unknown)} tensors that architecture {family} does not name: "
+            f"{listing(sorted(reading.unknown))}",
             path=model.path,
             remedy="is the architecture in the config right?",
         )
@@ -68,7 +112,99 @@ def canonical(model: Model, configured: Configured) -> Sorted:
             f"{len(missing)} tensors that architecture {family} needs are missing: {listing(missing)}",
             path=model.path,
         )
-    return Sorted(kept, dropped)
+    return Sorted(reading.kept, reading.dropped, reading.made)
+
+
+class _Reading:
+    """Stored tensors on their way to canonical names."""
+
+    def __init__(self, model: Model, configured: Configured, expected: Mapping[str, tuple[Shape, bool]]) -> None:
+        self.model, self.configured, self.expected = model, configured, expected
+        architecture = configured.architecture
+        if model.convention:
+            self.table = _table(configured, {**_convention(configured, model.convention).also,
+                                             **_convention(configured, model.convention).tensors})  # fmt: skip
+        else:
+            self.table = _table(configured, architecture.spellings) if architecture.spellings else {}
+        self.kept: dict[str, Tensor] = {}
+        self.dropped: list[tuple[str, str]] = []
+        self.made: dict[str, Tensor] = {}
+        self.unknown: list[str] = []
+        self.pieces: dict[str, list[tuple[int, Tensor]]] = {}
+
+    def take(self, tensor: Tensor) -> None:
+        """Sort in one tensor.
+
+        A name that a convention does not know stays out even if it is a canonical one: its transforms would be
+        missed, and it could take another tensor's place.
+        """
+        name = tensor.name
+        relation = self.table.get(name)
+        if relation is not None and relation.make is not None:
+            self.made[relation.make] = tensor
+            self.dropped.append((name, f"made again from the settings ({relation.make})"))
+        elif relation is not None and not (not self.model.convention and name in self.expected):
+            self._undo(relation, tensor)
+        elif not self.model.convention and (wanted := self._spelled(name)) is not None:
+            self._keep(tensor if wanted == name else tensor.renamed(wanted), wanted)
+        elif reason := self.configured.ignored(name):
+            self.dropped.append((name, reason))
+        else:
+            self.unknown.append(name)
+
+    def _spelled(self, name: str) -> str | None:
+        if name in self.expected:
+            return name
+        for pattern, to in self.configured.architecture.renamed:
+            wanted = pattern.sub(to, name)
+            if wanted != name and wanted in self.expected:
+                return wanted
+        return None
+
+    def _undo(self, relation: Relation, tensor: Tensor) -> None:
+        unknown = [name for name in relation.sources if name not in self.expected]
+        if unknown:
+            self.unknown.append(tensor.name)
+            return
+        first = relation.steps[0] if relation.steps else None
+        shapes = [self.expected[name][0] for name in relation.sources]
+        try:
+            if isinstance(first, Rows):
+                (name,) = relation.sources
+                flow = [tensor]
+                for step in reversed(relation.steps[1:]):
+                    assert isinstance(step, Step)
+                    flow = [step.backward(one) for one in flow]
+                self.pieces.setdefault(name, []).append((first.range[0], flow[0]))
+                return
+            if not relation.steps:
+                tensor = with_shape(tensor, shapes[0])
+            found = relation.backward(tensor, shapes)
+        except ConfigError as error:
+            raise error.at(path=self.model.path, tensor=tensor.name) from None
+        for name, one in zip(relation.sources, found, strict=True):
+            self._keep(one.renamed(name), name)
+
+    def _keep(self, tensor: Tensor, name: str) -> None:
+        if name in self.kept:
+            raise ConfigError(
+                f"it is {name}, and so is {self.kept[name].stored_name}",
+                path=self.model.path, tensor=tensor.stored_name,
+            )  # fmt: skip
+        _check_shape(self.model, tensor, self.expected[name][0])
+        self.kept[name] = tensor
+
+    def join_rows(self) -> None:
+        """Put canonical tensors together that the format keeps in several."""
+        for name, pieces in self.pieces.items():
+            pieces.sort(key=lambda piece: piece[0])
+            begin = 0
+            for start, tensor in pieces:
+                if start != begin:
+                    raise ConfigError(f"rows {begin} to {start} of {name} are in no tensor", path=self.model.path)
+                begin = start + tensor.rows
+            (joined,) = Concat(len(pieces)).forward([tensor for _, tensor in pieces])
+            self._keep(joined.renamed(name), name)
 
 
 def _check_shape(model: Model, tensor: Tensor, wanted: Shape) -> None:
@@ -82,70 +218,129 @@ def _check_shape(model: Model, tensor: Tensor, wanted: Shape) -> None:
         )
 
 
-def localise(tensors: Mapping[str, Tensor], convention: str, configured: Configured) -> list[Tensor]:
+def localise(found: Sorted, convention: str, configured: Configured) -> tuple[list[Tensor], list[tuple[str, str]]]:
     """Canonical tensors under the names and transforms of `convention`: first those that are made from
     settings, then the others in the order they came.
 
+    Experts that become one tensor come where the last tensor of these experts stood, in the order of the table.
+
+    Returns:
+        The tensors, and (stored name, why) of those that the convention does not have.
+
     Raises:
         ArchitectureError: the architecture has no table for that convention, or the table lacks a tensor.
+        ConfigError: the model is not one that can be told so.
     """
+    for maker, tensor in found.made.items():
+        _check_made(maker, tensor, configured)
     if not convention:
-        return [tensor.renamed(name) for name, tensor in tensors.items()]
-    rules: dict[str, tuple[str, Mapped]] = {}
+        return [tensor.renamed(name) for name, tensor in found.tensors.items()], []
+    rules = _convention(configured, convention)
+    for condition in rules.requires:
+        if not condition.holds(configured.values):
+            raise ConfigError(f"as {convention}: {condition.otherwise}")
     out: list[Tensor] = []
-    for name, rule in _table(configured, convention).items():
-        if rule.source is not None:
-            rules[rule.source] = name, rule
-        elif rule.make and (rule.when is None or configured.evaluate(rule.when)):
-            out.append(MAKERS[rule.make](name, configured))
-    unnamed = [name for name in tensors if name not in rules]
+    left_out: list[tuple[str, str]] = []
+    groups: dict[str, list[Relation]] = {}
+    group_of: dict[str, str] = {}
+    for relation in _table(configured, rules.tensors).values():
+        if relation.make:
+            if relation.when is None or configured.evaluate(relation.when):
+                out.append(MAKERS[relation.make](relation.name, configured))
+            continue
+        groups.setdefault(relation.group, []).append(relation)
+        for source in relation.sources:
+            group_of[source] = relation.group
+    waiting = {
+        group: {source for relation in relations for source in relation.sources if source in found.tensors}
+        for group, relations in groups.items()
+    }
+    unnamed = [name for name in found.tensors if name not in group_of and name not in rules.left_out]
     if unnamed:
         raise ArchitectureError(f"no {convention} name is known for {listing(unnamed)}")
-    for canonical_name, tensor in tensors.items():
-        name, rule = rules[canonical_name]
-        for step in _steps(rule, configured):
-            tensor = step.forward(tensor)
-        out.append(tensor.renamed(name))
-    return out
+    for name, tensor in found.tensors.items():
+        if name not in group_of:
+            left_out.append((tensor.stored_name, rules.left_out[name]))
+            continue
+        group = group_of[name]
+        waiting[group].discard(name)
+        if not waiting[group]:
+            out += _together(groups[group], found.tensors)
+    return out, left_out
 
 
-def _undo(model: Model, configured: Configured) -> tuple[dict[str, Tensor], list[str], list[tuple[str, str]]]:
-    """Tensors under canonical names, names that the convention does not know, and (name, why) of those not needed.
+def _together(relations: Iterable[Relation], tensors: Mapping[str, Tensor]) -> Iterable[Tensor]:
+    for relation in relations:
+        missing = [source for source in relation.sources if source not in tensors]
+        if len(missing) == len(relation.sources):
+            continue
+        if missing:
+            raise ArchitectureError(f"{len(missing)} of {len(relation.sources)} tensors that {relation.name} "
+                                    f"is made of are missing: {listing(missing)}")  # fmt: skip
+        yield relation.forward([tensors[source] for source in relation.sources])
 
-    A name that the convention does not know stays out even if it is a canonical one: its transforms would be missed,
-    and it could take another tensor's place.
+
+def _check_made(maker: str, tensor: Tensor, configured: Configured) -> None:
+    """A tensor that does not follow from the settings would be lost.
+
+    Raises:
+        ConfigError: making it again gives other numbers.
     """
-    table = _table(configured, model.convention)
-    out: dict[str, Tensor] = {}
-    unnamed: list[str] = []
-    dropped: list[tuple[str, str]] = []
-    for name, tensor in model.tensors.items():
-        rule = table.get(name)
-        if rule is None:
-            unnamed.append(name)
-        elif rule.source is None:
-            dropped.append((name, f"made again from the settings ({rule.make})"))
-        else:
-            for step in reversed(_steps(rule, configured)):
-                tensor = step.backward(tensor)
-            out[rule.source] = tensor.renamed(rule.source)
-    return out, unnamed, dropped
+    found = numbers(tensor)
+    try:
+        again = MAKERS[maker].values(configured.values)
+    except (HubError, KeyError):
+        again = None
+    if found is None or again is None or not alike(found, again):
+        raise ConfigError(
+            f"its numbers follow from no rope settings that hub knows ({maker}), and the target has no place for them",
+            tensor=tensor.name,
+        )
 
 
-def _table(configured: Configured, convention: str) -> dict[str, Mapped]:
-    """The table of a convention with `{layer}` spelled out: format's name -> rule."""
+def notes(configured: Configured, convention: str) -> list[str]:
+    """What is to be told about a model that is written by `convention`."""
+    rules = configured.architecture.formats.get(convention)
+    return [note.otherwise for note in rules.notes if not note.holds(configured.values)] if rules else []
+
+
+def _convention(configured: Configured, convention: str) -> Convention:
     found = configured.architecture.formats.get(convention)
     if found is None:
         raise ArchitectureError(f"architecture {configured.architecture.family} has no table for {convention}")
-    out: dict[str, Mapped] = {}
-    for name, rule in found.tensors.items():
-        sources = [rule.source] if rule.source is None else configured.each_layer(rule.source)
-        for full, source in zip(configured.each_layer(name), sources, strict=True):
-            out[full] = Mapped(source, rule.steps, rule.make, rule.when)
+    return found
+
+
+def _table(configured: Configured, rules: Mapping[str, Mapped]) -> dict[str, Relation]:
+    """Rules with `{layer}` and `{expert}` spelled out: format's name -> relation."""
+    out: dict[str, Relation] = {}
+    for name, rule in rules.items():
+        steps = tuple(_steps(rule, configured))
+        layers = range(configured.layers) if "{layer}" in name else (0,)
+        experts = range(configured.experts) if "{expert}" in name else (None,)
+        for layer in layers:
+            layered = [source.replace("{layer}", str(layer)) for source in rule.sources]
+            for expert in experts:
+                full = name.replace("{layer}", str(layer))
+                if expert is None:
+                    sources = _members(layered, configured.experts)
+                    group = layered[0].partition("{expert}")[0] if "{expert}" in "".join(layered) else full
+                else:
+                    full = full.replace("{expert}", str(expert))
+                    sources = tuple(source.replace("{expert}", str(expert)) for source in layered)
+                    group = full
+                out[full] = Relation(full, sources, steps, group, rule.make, rule.when)
     return out
 
 
-def _steps(rule: Mapped, configured: Configured) -> list[Step]:
+def _members(sources: Sequence[str], experts: int) -> tuple[str, ...]:
+    """The tensors that a rule joins: for each expert, each source."""
+    if not any("{expert}" in source for source in sources):
+        return tuple(sources)
+    return tuple(source.replace("{expert}", str(expert)) for expert in range(experts) for source in sources)
+
+
+def _steps(rule: Mapped, configured: Configured) -> list[Step | Join]:
     try:
         return [STEPS[name](configured.evaluate(argument)) for name, argument in rule.steps]
     except KeyError as error:

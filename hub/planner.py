@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-from hub.architecture import Configured, find, listing
+from hub.architecture import Configured, configure, listing
 from hub.errors import ConfigError, ExactnessError, HubError, PluginError, UsageError, printable
 from hub.format import Assignment, Laid, PlannedFile, Request, Writer
 from hub.ir.model import Model
@@ -22,6 +22,7 @@ from hub.ir.tensor import Packed, Tensor
 from hub.ir.values import Quantized
 from hub.layout import FIDELITIES, DenseLayout, Fidelity, Holding, Layout, arrays_of
 from hub.mapping import canonical, localise
+from hub.mapping import notes as told
 from hub.plugins import Registry
 from hub.recipe import Recipe
 from hub.tiles import Budget, step, tiles
@@ -121,7 +122,7 @@ def make(model: Model, to: str, variant: str, recipe: Recipe, registry: Registry
 def _make(model: Model, to: str, variant: str, recipe: Recipe, registry: Registry) -> Plan:
     writer = registry.writer(to)
     request = Request(variant, recipe, source_stem(model.path))
-    configured = _configure(model)
+    configured = configure(model)
     tensors, dropped = _tensors(model, writer, configured)
     assignments, more = writer.assign(tensors, configured, request)
     entries = [_entry(assignment, registry) for assignment in assignments]
@@ -140,9 +141,15 @@ def _make(model: Model, to: str, variant: str, recipe: Recipe, registry: Registr
         files=files,
         metadata=metadata,
         dropped=dropped,
-        notes=list(dict.fromkeys([*model.notes, *more, *_unmatched(recipe, entries), *last])),
+        notes=list(
+            dict.fromkeys([*model.notes, *_told(model, writer, configured), *more, *_unmatched(recipe, entries), *last])
+        ),
         settings=recipe.settings,
     )
+
+
+def _told(model: Model, writer: Writer, configured: Configured) -> list[str]:
+    return [] if model.convention == writer.convention else told(configured, writer.convention)
 
 
 def _unmatched(recipe: Recipe, entries: Sequence[Entry]) -> list[str]:
@@ -173,11 +180,6 @@ def require(plan: Plan, least: Fidelity) -> None:
         )
 
 
-def _configure(model: Model) -> Configured:
-    architecture = find(model)
-    return architecture.configure(model.hyperparameters(architecture), path=model.config_path or model.path)
-
-
 def _tensors(model: Model, writer: Writer, configured: Configured) -> tuple[list[Tensor], Sequence[tuple[str, str]]]:
     found = canonical(model, configured)
     if model.convention == writer.convention:
@@ -186,7 +188,8 @@ def _tensors(model: Model, writer: Writer, configured: Configured) -> tuple[list
         return [t for name, t in model.tensors.items() if name not in left_out], [
             item for item in found.dropped if item[0] in left_out
         ]
-    return localise(found.tensors, writer.convention, configured), found.dropped
+    tensors, left_out = localise(found, writer.convention, configured)
+    return tensors, [*found.dropped, *left_out]
 
 
 def _entry(assignment: Assignment, registry: Registry) -> Entry:
@@ -197,6 +200,8 @@ def _entry(assignment: Assignment, registry: Registry) -> Entry:
     if reason:
         raise ConfigError(f"cannot be laid out as {target.name}: {reason}", tensor=tensor.name)
     route, fidelity, why, quantizer = _route(tensor, target, registry)
+    if fidelity != "lossy" and tensor.derived and not all(part.reversible() for part in tensor.parts.values()):
+        fidelity, why = "lossy", f"{', '.join(tensor.derived)} rounds some of its weights"
     return Entry(
         tensor=tensor,
         layout=target.name,

@@ -93,14 +93,12 @@ def _refuse_nonfinite(plan: Plan, bad: list[Seen]) -> None:
     tensor, first = bad[0].tensor, bad[0].first
     part = next(iter(tensor.parts.values()))
     row, column = divmod(first, row_length(tensor.shape))
-    span = part.row_span(row)
-    # The byte is known where weights lie one after another; in a block it is the row that is named.
-    inside = column * part.spec.dtype.bytes if tensor.layout == part.spec.dtype.name else 0
+    place = part.place(row, column, row_length(tensor.shape))
+    span = place.span
     raise WeightError(
-        f"{bad[0].nonfinite} weights are not finite, the first is number "
-        f"{part.stored_row(row) * row_length(tensor.shape) + column}{others}",
+        f"{bad[0].nonfinite} weights are not finite, the first is number {place.index}{others}",
         path=span.source.path if span else plan.source.path,
-        tensor=tensor.stored_name,
-        offset=span.offset + inside if span else None,
+        tensor=place.name or tensor.stored_name,
+        offset=span.offset if span else None,
         remedy="the model is damaged; nothing was written",
     )

@@ -1,22 +1,24 @@
 """Named, invertible transforms between canonical tensors and those of a format.
 
-Architecture files name them in `steps`; each one is a class with two directions. `Maker`s give
-tensors that are computed from the settings alone.
+Architecture files name them in `steps`; each one is a class with two directions. Most work on one tensor, a `Join`
+makes one of several, and `Rows` is one of several that are cut out of one. All are lazy: they wrap parts.
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
-from hub.architecture import Configured
 from hub.dtypes import F32
 from hub.errors import ConfigError
-from hub.ir.part import ArrayPart, GatherPart, Part, rows_spec
+from hub.ir.derived import DecodedPart, TurnedPart, added, cut, joined, turned
+from hub.ir.part import FilePart, GatherPart, Part, Shape, row_count, row_length, rows_spec
 from hub.ir.tensor import Packed, Tensor
 from hub.ir.values import Dense
+from hub.makers import MAKERS as MAKERS
 
 
 class Step(ABC):
@@ -26,7 +28,7 @@ class Step(ABC):
         argument: what the architecture file gives for it, evaluated over the settings.
     """
 
-    name: str
+    name: ClassVar[str]
 
     def __init__(self, argument: Any) -> None:
         self.argument = argument
@@ -101,38 +103,214 @@ def gather_rows(tensor: Tensor, rows: Callable[[int, int], Sequence[int]], name:
     return replace(tensor, body=body, derived=(*tensor.derived, name))
 
 
-STEPS: Mapping[str, type[Step]] = {step.name: step for step in (InterleaveHeads,)}
-"""All transforms by the name that architecture files use."""
+class Transpose(Step):
+    """Columns as rows: (in, out) as GPT-2's Conv1D has it, (out, in) in the format.
 
-
-def llama3_rope_factors(name: str, configured: Configured) -> Tensor:
-    """The divisors of rotary frequencies that Llama 3.1 scales its context with, (head_dim / 2,) f32.
-
-    Per frequency `f` of wavelength `w = 2 pi / f`, with context `C`: 1 where `w < C / high`, `factor`
-    where `w > C / low`, between them ``1 / ((1 - s) / factor + s)``, ``s = (C / w - low) / (high - low)``
-    (transformers, modeling_rope_utils). Computed in f32, reciprocals first, as llama.cpp's converter does through
-    torch, so that the bits agree.
+    A dense tensor is read by columns. Blocks of a packed one run along its rows, so it is turned as what it decodes
+    to, in f32; turned back it is the packed tensor again.
     """
-    import numpy as np
 
-    value = configured.values
-    dim = int(value["head_dim"])
-    f32 = np.float32
-    exponent = np.arange(0, dim, 2, dtype=f32) / f32(dim)
-    # torch rounds a correctly computed power to f32; NumPy's own f32 power is an ulp off at times.
-    power = np.power(float(value["rope.theta"]), exponent.astype(np.float64)).astype(f32)
-    frequency = f32(1) / power
-    wavelength = (f32(1) / frequency) * f32(2 * np.pi)
-    context, factor = value["rope.original_max_position_embeddings"], f32(value["rope.factor"])
-    low, high = value["rope.low_freq_factor"], value["rope.high_freq_factor"]
-    smooth = ((f32(1) / wavelength) * f32(context) - f32(low)) / f32(high - low)
-    with np.errstate(all="ignore"):
-        between = f32(1) / ((f32(1) - smooth) / factor + smooth)
-        short = wavelength < f32(context / high) if high else np.ones(len(wavelength), bool)
-        long = wavelength > f32(context / low) if low else np.zeros(len(wavelength), bool)
-    out = np.where(short, f32(1), np.where(long, factor, between)).astype(f32)
-    return Tensor(name, out.shape, Dense(ArrayPart(out, rows_spec(F32, out.shape))), ("llama3_rope_factors",))
+    name = "transpose"
+
+    def forward(self, tensor: Tensor) -> Tensor:
+        if len(tensor.shape) != 2:
+            raise ConfigError(f"{len(tensor.shape)} axes, only two can be transposed", tensor=tensor.name)
+        body, derived = tensor.body, tensor.derived
+        if isinstance(body, Dense) and isinstance(body.part, TurnedPart):
+            return replace(body.part.origin, name=tensor.name, stored=tensor.stored)
+        if isinstance(body, Packed):
+            body, derived = Dense(_decoded(tensor)), (*derived, "dequantize")
+        if not isinstance(body, Dense):
+            raise ConfigError("unpacked tensors are not transposed", tensor=tensor.name)
+        return replace(
+            tensor,
+            shape=tensor.shape[::-1],
+            body=Dense(turned(body.part, tensor)),
+            derived=(*derived, self.name),
+        )
+
+    def backward(self, tensor: Tensor) -> Tensor:
+        return self.forward(tensor)
 
 
-MAKERS: Mapping[str, Callable[[str, Configured], Tensor]] = {"llama3_rope_factors": llama3_rope_factors}
-"""All makers by the name that architecture files use."""
+class Add(Step):
+    """Add a constant to every number, in f32: Gemma multiplies with 1 + w, its GGUF files store that."""
+
+    name = "add"
+
+    def forward(self, tensor: Tensor) -> Tensor:
+        return _plus(tensor, float(self.argument), self.name)
+
+    def backward(self, tensor: Tensor) -> Tensor:
+        return _plus(tensor, -float(self.argument), f"undo {self.name}")
+
+
+def _plus(tensor: Tensor, constant: float, name: str) -> Tensor:
+    part = tensor.body.part if isinstance(tensor.body, Dense) else _decoded(tensor)
+    return replace(tensor, body=Dense(added(part, constant)), derived=(*tensor.derived, name))
+
+
+def _decoded(tensor: Tensor) -> Part:
+    """A packed tensor as numbers in f32."""
+    from hub.pipeline import weights
+    from hub.plugins import registry
+
+    layout = registry().layout(tensor.layout)
+    width = row_length(tensor.shape)
+
+    def decode(start: int, stop: int) -> Any:
+        return weights(tensor, layout, start, stop).reshape((stop - start, width)[: len(tensor.shape)])
+
+    return DecodedPart(tensor, rows_spec(F32, tensor.shape), decode)
+
+
+class Join(ABC):
+    """A transform that makes one tensor of several.
+
+    Args:
+        argument: how many, evaluated over the settings.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, argument: Any) -> None:
+        self.count = int(argument)
+        if self.count < 1:
+            raise ConfigError(f"{self.name} of {self.count} tensors")
+
+    @abstractmethod
+    def shape(self, shapes: Sequence[Shape]) -> Shape:
+        """The shape of what tensors of these shapes become.
+
+        Raises:
+            ConfigError: they do not fit together.
+        """
+
+    def forward(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Every run of `count` tensors as one.
+
+        Raises:
+            ConfigError: they differ in type or width.
+        """
+        return [self._joined(tensors[i : i + self.count]) for i in range(0, len(tensors), self.count)]
+
+    def backward(self, tensors: Sequence[Tensor], shapes: Sequence[Shape]) -> list[Tensor]:
+        """The inverse of `forward`; `shapes` are those of the tensors it was given."""
+        out: list[Tensor] = []
+        for i, tensor in enumerate(tensors):
+            out += self._parted(tensor, shapes[i * self.count : (i + 1) * self.count])
+        return out
+
+    def _joined(self, tensors: Sequence[Tensor]) -> Tensor:
+        first, last = tensors[0], tensors[-1]
+        try:
+            shape = self.shape([tensor.shape for tensor in tensors])
+            if any(type(t.body) is not type(first.body) or t.layout != first.layout for t in tensors):
+                raise ConfigError("they are not of one type, so they cannot become one tensor")
+            rows, names = [tensor.rows for tensor in tensors], [tensor.stored_name for tensor in tensors]
+            parts = {key: joined([t.parts[key] for t in tensors], rows, names) for key in first.parts}
+        except ConfigError as error:
+            raise ConfigError(f"{error.message} ({len(tensors)} tensors, up to {last.stored_name})",
+                              tensor=first.stored_name) from None  # fmt: skip
+        body = _with_parts(first, parts, shape)
+        stored = first.stored_name if len(tensors) == 1 else f"{first.stored_name} to {last.stored_name}"
+        return Tensor(first.name, shape, body, (*first.derived, self.name), stored)
+
+    def _parted(self, tensor: Tensor, shapes: Sequence[Shape]) -> list[Tensor]:
+        wanted = [row_count(shape) for shape in shapes]
+        if sum(wanted) != tensor.rows:
+            raise ConfigError(f"{tensor.rows} rows, {len(shapes)} tensors need {sum(wanted)}", tensor=tensor.name)
+        out, begin = [], 0
+        for shape, rows in zip(shapes, wanted, strict=True):
+            out.append(cut_rows(tensor, begin, begin + rows, (*shape[:-1], *tensor.shape[-1:]), f"undo {self.name}"))
+            begin += rows
+        return out
+
+
+class Concat(Join):
+    """Rows after rows: (a, in) and (b, in) to (a + b, in)."""
+
+    name = "concat"
+
+    def shape(self, shapes: Sequence[Shape]) -> Shape:
+        if len({(len(shape), shape[1:]) for shape in shapes}) != 1:
+            raise ConfigError("their rows differ in length")
+        return (sum(shape[0] for shape in shapes), *shapes[0][1:])
+
+
+class Stack(Join):
+    """Experts: `count` tensors of (out, in) to (count, out, in)."""
+
+    name = "stack"
+
+    def shape(self, shapes: Sequence[Shape]) -> Shape:
+        if len(set(shapes)) != 1 or len(shapes[0]) < 2:
+            raise ConfigError("they are not matrices of one shape")
+        return (len(shapes), *shapes[0])
+
+
+class Rows(Step):
+    """Some rows, where a format has several tensors for one canonical tensor.
+
+    Args:
+        argument: the first row and the one after the last.
+    """
+
+    name = "rows"
+
+    def forward(self, tensor: Tensor) -> Tensor:
+        start, stop = self.range
+        if not 0 <= start < stop <= tensor.shape[0]:
+            raise ConfigError(f"rows {start} to {stop} of {tensor.shape[0]}", tensor=tensor.name)
+        return cut_rows(tensor, start, stop, (stop - start, *tensor.shape[1:]), self.name)
+
+    def backward(self, tensor: Tensor) -> Tensor:
+        return tensor
+
+    @property
+    def range(self) -> tuple[int, int]:
+        """The rows of the canonical tensor."""
+        start, stop = self.argument
+        return int(start), int(stop)
+
+
+def cut_rows(tensor: Tensor, start: int, stop: int, shape: Shape, name: str) -> Tensor:
+    """Logical rows `start` to `stop` of a tensor, as a tensor of `shape`; packed bytes stay packed."""
+    try:
+        parts = {key: cut(part, start, stop) for key, part in tensor.parts.items()}
+    except ConfigError as error:
+        raise error.at(tensor=tensor.name) from None
+    return replace(tensor, shape=shape, body=_with_parts(tensor, parts, shape), derived=(*tensor.derived, name))
+
+
+def _with_parts(tensor: Tensor, parts: Mapping[str, Part], shape: Shape) -> Dense | Packed:
+    if isinstance(tensor.body, Dense):
+        return Dense(parts["data"])
+    if isinstance(tensor.body, Packed):
+        return replace(tensor.body, parts=parts, shape=shape)
+    raise ConfigError("unpacked tensors are moved by tile", tensor=tensor.name)
+
+
+def with_shape(tensor: Tensor, shape: Shape) -> Tensor:
+    """The same numbers under another shape, where that moves none of them: formats drop axes of length 1.
+
+    Returns:
+        `tensor` itself where its numbers would have to move.
+    """
+    if tensor.shape == shape or math.prod(tensor.shape) != math.prod(shape):
+        return tensor
+    if [n for n in tensor.shape if n != 1] != [n for n in shape if n != 1]:
+        return tensor
+    body = tensor.body
+    if isinstance(body, Dense) and isinstance(body.part, FilePart) and body.part.spec.axis == 0:
+        part = replace(body.part, spec=rows_spec(body.part.spec.dtype, shape))
+        return replace(tensor, shape=shape, body=Dense(part))
+    if row_count(tensor.shape) == row_count(shape) and row_length(tensor.shape) == row_length(shape):
+        return replace(tensor, shape=shape, body=_with_parts(tensor, tensor.parts, shape))
+    return tensor
+
+
+STEPS: Mapping[str, type[Step] | type[Join]] = {
+    step.name: step for step in (InterleaveHeads, Transpose, Add, Concat, Stack, Rows)
+}
+"""All transforms by the name that architecture files use."""

@@ -18,7 +18,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hub.dtypes import DType
 
@@ -149,6 +149,18 @@ class Part(ABC):
         """Where the bytes of logical row `row` lie, if they lie in one piece in a file."""
         return None
 
+    def place(self, row: int, column: int, width: int) -> Place:
+        """Where weight `column` of logical row `row` comes from; rows are `width` weights long."""
+        span = self.row_span(row)
+        spec = self.spec
+        if span is not None and spec.axis == 0 and math.prod(spec.shape[1:]) == width:
+            span = Span(span.source, span.offset + column * spec.dtype.bytes, spec.dtype.bytes)
+        return Place(self.stored_row(row) * width + column, span)
+
+    def reversible(self) -> bool:
+        """Whether every number can be had back from what this part makes of it; may look at all of them."""
+        return True
+
 
 @dataclass(frozen=True)
 class Span:
@@ -159,13 +171,28 @@ class Span:
     nbytes: int
 
 
+class Place(NamedTuple):
+    """Where a weight comes from.
+
+    Attributes:
+        index: its number in the stored tensor.
+        span: its bytes, or those of its row where several weights share bytes; None where they are not in one piece.
+        name: the stored tensor, where that is not the one of the whole part.
+    """
+
+    index: int
+    span: Span | None
+    name: str | None = None
+
+
 @dataclass(frozen=True)
 class FilePart(Part):
-    """Numbers at `offset` of a file, in C order."""
+    """Numbers at `offset` of a file, in C order; `first` is the row of the stored tensor that they begin with."""
 
     spec: PartSpec
     source: FileSource
     offset: int
+    first: int = 0
 
     def load(self, start: int, stop: int) -> np.ndarray[Any, Any]:
         import numpy as np
@@ -180,6 +207,9 @@ class FilePart(Part):
     @property
     def span(self) -> Span:
         return Span(self.source, self.offset, self.spec.nbytes)
+
+    def stored_row(self, row: int) -> int:
+        return self.first + row
 
     def row_span(self, row: int) -> Span | None:
         first, length, count, _ = self.spec.runs(row, row + 1)
@@ -220,3 +250,9 @@ class GatherPart(Part):
 
     def row_span(self, row: int) -> Span | None:
         return self.part.row_span(self.rows(row, row + 1)[0])
+
+    def place(self, row: int, column: int, width: int) -> Place:
+        return self.part.place(self.rows(row, row + 1)[0], column, width)
+
+    def reversible(self) -> bool:
+        return self.part.reversible()

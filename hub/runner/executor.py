@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 import hub_native
-from hub.architecture import Configured, find
+from hub.architecture import Configured, configure, find
 from hub.errors import ConfigError, HubError, UsageError, WeightError
 from hub.graph import OUTPUT, Node
 from hub.ir.model import Model
@@ -76,7 +76,7 @@ class Runner:
             raise UsageError(f"it cannot be run: {reason}")
         architecture = find(model)
         assert architecture.graph is not None
-        configured = architecture.configure(model.hyperparameters(architecture), path=model.config_path or model.path)
+        configured = configure(model)
         found = canonical(model, configured)
         self.configured: Configured = configured
         self.mode: Mode = mode
@@ -86,7 +86,7 @@ class Runner:
         self.context = int(configured.evaluate(architecture.graph.context))
         self.weight_bytes = sum(tensor.nbytes for tensor in found.tensors.values())
         self._tensors: Mapping[str, Tensor] = found.tensors
-        self._made: Mapping[str, Tensor] = getattr(found, 'made', {})
+        self._made: Mapping[str, Tensor] = found.made
         self._nodes = list(architecture.graph.nodes(configured.evaluate, self.layers))
         self._head = max(i for i, node in enumerate(self._nodes) if node.op == "linear")
         self._threads = Threads(threads)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hub.api import ConfigError, Configured, Laid, Model, Request, Tokenizer
+from hub.api import ConfigError, Configured, Laid, Metadatum, Model, Request, Tokenizer
 from hub_gguf.filetypes import FILE_TYPES, quantizes
 from hub_gguf.general import count_parameters, facts_kvs, front_matter
 from hub_gguf.kv import Kv, KvType
@@ -18,7 +18,10 @@ from hub_gguf.types import BY_LAYOUT
 QUANTIZATION_VERSION = 2
 """GGML_QNT_VERSION: which generation of block layouts the file has."""
 
-_TYPES = {"u32": KvType.U32, "i32": KvType.I32, "f32": KvType.F32, "bool": KvType.BOOL, "str": KvType.STRING}
+_TYPES = {
+    "u32": KvType.U32, "i32": KvType.I32, "f32": KvType.F32, "bool": KvType.BOOL, "str": KvType.STRING,
+    "bool[]": KvType.ARRAY,
+}  # fmt: skip
 
 _GUESSES = {
     "F32": 0, "F16": 1, "BF16": 32, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9,
@@ -48,10 +51,12 @@ def file_metadata(
         raise ConfigError("the architecture is not known, its metadata cannot be written", path=model.path)
     convention = configured.architecture.formats["gguf"]
     general, notes = _general(tensors, model, request)
+    rows, leading = convention.metadata, convention.leading
     kvs = [
         Kv("general.architecture", KvType.STRING, convention.architecture),
+        *_settings(rows[:leading], configured, number),
         *general,
-        *_settings(configured, number),
+        *_settings(rows[leading:], configured, number),
         Kv("general.quantization_version", KvType.U32, QUANTIZATION_VERSION),
     ]
     known = {kv.key for kv in kvs}
@@ -92,15 +97,19 @@ def file_type(tensors: Sequence[Laid], variant: str) -> int:
     return _GUESSES.get(most[0][0], 0) if most else 0
 
 
-def _settings(configured: Configured, number: int) -> list[Kv]:
+def _settings(rows: Sequence[Metadatum], configured: Configured, number: int) -> list[Kv]:
     out = []
-    for row in configured.architecture.formats["gguf"].metadata:
+    for row in rows:
         if row.when is not None and not configured.evaluate(row.when, file_type=number):
+            continue
+        kind = _TYPES[row.type]
+        if kind is KvType.ARRAY:
+            items = [configured.evaluate(row.value, layer=layer) for layer in range(configured.layers)]
+            out.append(Kv(row.key, kind, items, KvType.BOOL))
             continue
         value = configured.evaluate(row.value, file_type=number)
         if value is None:
             continue
-        kind = _TYPES[row.type]
         out.append(Kv(row.key, kind, _converted(row.key, kind, value)))
     return out
 

@@ -48,8 +48,8 @@ MAX_NAME = 63
 """Longest tensor name in bytes (GGML_MAX_NAME less its NUL)."""
 MAX_KEY = 65_535
 MAX_ALIGNMENT = 1 << 20
-SHORT_ARRAY = 64
-"""Arrays up to this length are read with the header, longer ones when they are asked for."""
+MAX_LAYERS = 100_000
+"""Most items that are read of an array with a setting for each layer."""
 _SPLIT_NAME = re.compile(r"^(?P<stem>.*)-(?P<no>\d{5})-of-(?P<count>\d{5})\.gguf$")
 
 _CODES = {
@@ -444,6 +444,13 @@ def _tensor(shard: _Shard, info: _Info) -> Tensor:
     return Tensor(info.name, info.shape, Packed(info.type.layout, info.shape, parts))
 
 
+def _short_decimal(value: float) -> float:
+    """The shortest decimal that is the same f32: what a config.json said before it was rounded."""
+    import numpy as np
+
+    return float(str(np.float32(value)))
+
+
 def _hyperparameters(
     path: str, shard: _Shard, tensors: Mapping[str, Tensor]
 ) -> Callable[[Architecture], Mapping[str, Any]]:
@@ -453,21 +460,24 @@ def _hyperparameters(
         said: dict[str, str] = {}
         for row in architecture.formats["gguf"].metadata:
             value = shard.values.get(row.key)
-            if value is None or row.key.startswith("general."):
+            name = row.setting
+            if value is None or name is None or row.key.startswith("general."):
                 continue
             if isinstance(value, GgufArray):
-                value = value.first(SHORT_ARRAY)
-            if row.value.startswith("rope."):
-                rope[{"rope.type": "rope_type", "rope.theta": "rope_theta"}.get(row.value, row.value[5:])] = value
-            elif row.value.isidentifier():
-                # Several keys can tell one setting (key_length, value_length); taking the last would hide a lie.
-                if row.value in said and raw[row.value] != value:
-                    raise FormatError(
-                        f"{row.key} is {printable(value, 40)}, {said[row.value]} is {printable(raw[row.value], 40)}: "
-                        f"for {architecture.family} both are {row.value}",
-                        path=path, offset=shard.places[row.key],
-                    )  # fmt: skip
-                raw[row.value], said[row.value] = value, row.key
+                value = value.first(MAX_LAYERS)
+            elif shard.types[row.key] == KvType.F32:
+                value = _short_decimal(value)
+            if name.startswith("rope."):
+                rope[{"rope.type": "rope_type", "rope.theta": "rope_theta"}.get(name, name[5:])] = value
+                continue
+            # Several keys can tell one setting (key_length, value_length); taking the last would hide a lie.
+            if name in said and raw[name] != value:
+                raise FormatError(
+                    f"{row.key} is {printable(value, 40)}, {said[name]} is {printable(raw[name], 40)}: "
+                    f"for {architecture.family} both are {name}",
+                    path=path, offset=shard.places[row.key],
+                )  # fmt: skip
+            raw[name], said[name] = value, row.key
         if rope.get("rope_type") in ("none", "longrope"):
             del rope["rope_type"]
         if rope.get("factor") == 0:

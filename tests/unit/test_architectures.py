@@ -39,7 +39,7 @@ def test_gguf_names_are_those_of_the_package(arch):
     """Both ways: every canonical tensor has a name there, it is ours, and ours has no other."""
     convention = arch.formats["gguf"]
     names = gguf.get_tensor_name_map(GGUF_ARCH[convention.architecture], LAYERS)
-    mapped = {rule.source: name for name, rule in convention.tensors.items() if rule.source}
+    mapped = {source: name for name, rule in convention.tensors.items() for source in rule.sources}
     assert set(mapped) == set(arch.tensors)
     for canonical, ours in mapped.items():
         for layer in range(LAYERS if "{layer}" in canonical else 1):

@@ -9,8 +9,8 @@ import pytest
 
 from hub.architecture import known
 from hub.errors import ConfigError
+from hub.makers import MAKERS
 from hub.rope import rope_settings
-from hub.transforms import llama3_rope_factors
 
 TYPES = ["default", "linear", "dynamic", "yarn", "llama3"]
 
@@ -108,7 +108,7 @@ def factors(head_dim, **rope):
         "vocab_size": 8,
         "rope_parameters": {"rope_type": "llama3", **rope},
     }  # fmt: skip
-    tensor = llama3_rope_factors("rope_freqs.weight", llama.configure(raw, path="c"))
+    tensor = MAKERS["llama3_rope_factors"]("rope_freqs.weight", llama.configure(raw, path="c"))
     assert tensor.shape == (head_dim // 2,)
     return tensor.parts["data"].load(0, head_dim // 2)
 

@@ -279,7 +279,7 @@ def test_an_addition_to_a_family_needs_only_its_format():
         ("formats/gguf/tensors/output.weight/steps", [{"unknown": "1"}]),
         ("formats/gguf/tensors/output.weight/steps", [{}]), ("formats/gguf/metadata/list", [["a", "u32"]]),
         ("formats/gguf/metadata/list", [["a", "u31", "b"]]),
-        ("formats/gguf/metadata/list", [["a", "u32", "b", "c", "d"]]),
+        ("formats/gguf/metadata/list", [["a", "u32", "b", "c", "d", "e"]]),
     ],
 )  # fmt: skip
 def test_wrong_architectures_are_refused(path, value):
@@ -298,11 +298,10 @@ def test_the_schema_knows_every_step_maker_and_type():
     from hub.transforms import MAKERS, STEPS
     from hub_gguf.metadata import _TYPES
 
-    convention = SCHEMAS["architecture.schema.json"]["$defs"]["convention"]["properties"]
-    stepped, made = convention["tensors"]["additionalProperties"]["oneOf"]
-    assert set(stepped["properties"]["steps"]["items"]["properties"]) == set(STEPS)
-    assert set(made["properties"]["make"]["enum"]) == set(MAKERS)
-    row = convention["metadata"]["properties"]["list"]["items"]["prefixItems"]
+    parts = SCHEMAS["architecture.schema.json"]["$defs"]
+    assert set(parts["mapped"]["properties"]["steps"]["items"]["properties"]) == set(STEPS)
+    assert set(parts["made"]["properties"]["make"]["enum"]) == set(MAKERS)
+    row = parts["rows"]["items"]["prefixItems"]
     assert set(row[1]["enum"]) == set(_TYPES)
     tokenizer = SCHEMAS["architecture.schema.json"]["properties"]["tokenizer"]["properties"]
     assert set(tokenizer["kinds"]["items"]["enum"]) == set(KINDS)

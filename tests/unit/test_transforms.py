@@ -107,5 +107,5 @@ def test_unpacked_tensors_are_refused():
 
 
 def test_the_tables_hold_what_architecture_files_name():
-    assert set(STEPS) == {"interleave_heads"}
-    assert set(MAKERS) == {"llama3_rope_factors"}
+    assert set(STEPS) == {"interleave_heads", "transpose", "add", "concat", "stack", "rows"}
+    assert set(MAKERS) == {"llama3_rope_factors", "longrope_long_factors", "longrope_short_factors"}

@@ -49,26 +49,29 @@ def test_replaces_nothing(architecture_file: str, architecture: Architecture) ->
 
 
 def test_expressions_are_expressions(architecture: Architecture) -> None:
-    conditions = [condition for condition, _ in architecture.requires]
+    conditions = [condition.that for condition in architecture.requires]
     shapes = [axis for rule in architecture.tensors.values() for axis in rule.shape]
     optional = [rule.optional for rule in architecture.tensors.values() if isinstance(rule.optional, str)]
     defaults = [rule.default for rule in architecture.settings.values() if isinstance(rule.default, str)]
     for text in [*conditions, *shapes, *optional, *defaults]:
         names = {ast.unparse(node) for node in ast.walk(ast.parse(text, mode="eval")) if isinstance(node, ast.Name)}
-        unknown = names - set(architecture.settings) - {"rope"}
+        unknown = names - set(architecture.settings) - {"rope", "layer"}
         assert not unknown, f"{text!r} uses {', '.join(sorted(unknown))}, which [config] does not have"
 
 
 def test_formats_name_every_tensor(architecture_file: str, architecture: Architecture) -> None:
     for name in _data(architecture_file).get("formats", {}):
-        table = architecture.formats[name].tensors
-        sources = [rule.source for rule in table.values() if rule.source is not None]
-        assert len(sources) == len(set(sources)), "a canonical tensor has two names"
+        convention = architecture.formats[name]
+        table = convention.tensors
+        whole = [s for rule in table.values() for s in rule.sources if "rows" not in dict(rule.steps)]
+        sources = [source for rule in table.values() for source in rule.sources]
+        assert len(whole) == len(set(whole)), "a canonical tensor has two names"
         assert set(sources) <= set(architecture.tensors), "names from tensors that the family does not have"
-        assert set(architecture.tensors) <= set(sources), "has no name for some tensors"
-        for local, rule in table.items():
-            assert (rule.source is None) != (rule.make is None), f"{local}: either from or make"
+        assert set(architecture.tensors) <= {*sources, *convention.left_out}, "has no name for some tensors"
+        for local, rule in {**table, **convention.also}.items():
+            assert bool(rule.sources) != (rule.make is not None), f"{local}: either from or make"
             assert rule.make is None or rule.make in MAKERS, f"{local}: unknown maker {rule.make}"
-            assert ("{layer}" in local) == ("{layer}" in (rule.source or local)), f"{local}: {{layer}} on one side only"
+            layered = {"{layer}" in source for source in rule.sources or (local,)}
+            assert layered == {"{layer}" in local}, f"{local}: {{layer}} on one side only"
             for step, _ in rule.steps:
                 assert step in STEPS, f"{local}: unknown step {step}"

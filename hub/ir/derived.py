@@ -1,0 +1,242 @@
+"""Parts made of other parts: some rows of one, several after another, columns as rows, a constant added.
+
+They keep what they are made of and load it when they are asked, so that nothing is copied whole and packed bytes stay
+packed.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from hub.dtypes import F32
+from hub.errors import ConfigError
+from hub.ir.part import FilePart, Part, PartSpec, Place, rows_spec
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from hub.ir.tensor import Tensor
+
+BLOCK = 4 << 20
+"""Bytes read at a time where columns have to be cut out of rows."""
+
+
+def _height(spec: PartSpec, rows: int) -> PartSpec:
+    """`spec` with another number of rows."""
+    assert spec.axis is not None
+    if rows % spec.per:
+        raise ConfigError(f"{rows} rows cannot stand alone, {spec.per} rows share a word")
+    shape = list(spec.shape)
+    shape[spec.axis] = rows // spec.per
+    return replace(spec, shape=tuple(shape))
+
+
+def cut(part: Part, start: int, stop: int) -> Part:
+    """Logical rows `start` to `stop` of a part, as a part of their own.
+
+    Raises:
+        ConfigError: the rows share words with others.
+    """
+    spec = part.spec
+    if spec.axis is None:
+        return part
+    if start % spec.per:
+        raise ConfigError(f"row {start} cannot begin a part, {spec.per} rows share a word")
+    smaller = _height(spec, stop - start)
+    if isinstance(part, FilePart) and spec.axis == 0:
+        first, _, _, _ = spec.runs(start, stop)
+        return FilePart(smaller, part.source, part.offset + first, part.first + start)
+    return CutPart(part, smaller, start)
+
+
+@dataclass(frozen=True)
+class CutPart(Part):
+    """Some rows of another part, from row `start` on."""
+
+    part: Part
+    spec: PartSpec
+    start: int
+
+    def load(self, start: int, stop: int) -> np.ndarray[Any, Any]:
+        return self.part.load(self.start + start, self.start + stop)
+
+    def stored_row(self, row: int) -> int:
+        return self.part.stored_row(self.start + row)
+
+    def place(self, row: int, column: int, width: int) -> Place:
+        return self.part.place(self.start + row, column, width)
+
+    def reversible(self) -> bool:
+        return self.part.reversible()
+
+
+def joined(parts: Sequence[Part], rows: Sequence[int], names: Sequence[str]) -> Part:
+    """Parts of equal width as one, rows after rows.
+
+    Args:
+        rows: logical rows of each.
+        names: the tensors they come from, for messages.
+
+    Raises:
+        ConfigError: they do not fit together.
+    """
+    specs = [part.spec for part in parts]
+    if any(spec.axis is None for spec in specs):
+        raise ConfigError("each has numbers for the whole tensor (a scale of its own), they cannot become one tensor")
+    flat = {_height(spec, 0) for spec in specs}
+    if len(flat) != 1:
+        raise ConfigError("they are not of one type and width, so they cannot become one tensor")
+    return JoinedPart(tuple(parts), _height(specs[0], sum(rows)), tuple(rows), tuple(names))
+
+
+@dataclass(frozen=True)
+class JoinedPart(Part):
+    """Several parts, one after another; `rows` and `names` as for `joined`."""
+
+    parts: tuple[Part, ...]
+    spec: PartSpec
+    rows: tuple[int, ...]
+    names: tuple[str, ...]
+
+    @cached_property
+    def begins(self) -> list[int]:
+        """The first row of each part."""
+        out = [0]
+        for count in self.rows:
+            out.append(out[-1] + count)
+        return out[:-1]
+
+    def load(self, start: int, stop: int) -> np.ndarray[Any, Any]:
+        import numpy as np
+
+        pieces = []
+        index = bisect_right(self.begins, start) - 1
+        while start < stop:
+            begin = self.begins[index]
+            end = min(stop, begin + self.rows[index])
+            if end > start:
+                pieces.append(self.parts[index].load(start - begin, end - begin))
+            start, index = end, index + 1
+        if not pieces:
+            return self.parts[0].load(0, 0)
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=self.spec.axis)
+
+    def stored_row(self, row: int) -> int:
+        index = bisect_right(self.begins, row) - 1
+        return self.parts[index].stored_row(row - self.begins[index])
+
+    def place(self, row: int, column: int, width: int) -> Place:
+        index = bisect_right(self.begins, row) - 1
+        found = self.parts[index].place(row - self.begins[index], column, width)
+        return found if found.name else found._replace(name=self.names[index])
+
+    def reversible(self) -> bool:
+        return all(part.reversible() for part in self.parts)
+
+
+@dataclass(frozen=True)
+class TurnedPart(Part):
+    """The columns of a dense part of two axes as rows.
+
+    Attributes:
+        part: rows of numbers, (a, b); this one has b rows of a.
+        origin: the tensor that is turned, for who wants to undo it without loss.
+    """
+
+    part: Part
+    spec: PartSpec
+    origin: Tensor
+
+    def load(self, start: int, stop: int) -> np.ndarray[Any, Any]:
+        import numpy as np
+
+        rows, width = self.part.spec.shape
+        if isinstance(self.part, FilePart):
+            view = replace(self.part, spec=replace(self.part.spec, axis=1))
+            return np.ascontiguousarray(view.load(start, stop).T)
+        out = np.empty((stop - start, rows), self.spec.dtype.numpy())
+        step = max(1, BLOCK // max(1, width * self.spec.dtype.bytes))
+        for row in range(0, rows, step):
+            end = min(rows, row + step)
+            out[:, row:end] = self.part.load(row, end)[:, start:stop].T
+        return out
+
+    def place(self, row: int, column: int, width: int) -> Place:
+        return self.part.place(column, row, self.part.spec.shape[1])
+
+    def reversible(self) -> bool:
+        return self.part.reversible()
+
+
+@dataclass(frozen=True)
+class DecodedPart(Part):
+    """The weights of a packed tensor in f32, as its layout defines them.
+
+    Attributes:
+        decode: gives the weights of logical rows.
+    """
+
+    tensor: Tensor
+    spec: PartSpec
+    decode: Any
+
+    def load(self, start: int, stop: int) -> np.ndarray[Any, Any]:
+        out: np.ndarray[Any, Any] = self.decode(start, stop)
+        return out
+
+    def place(self, row: int, column: int, width: int) -> Place:
+        return next(iter(self.tensor.parts.values())).place(row, column, width)
+
+
+@dataclass(frozen=True)
+class AddedPart(Part):
+    """The numbers of a dense part plus a constant, added in f32."""
+
+    part: Part
+    spec: PartSpec
+    constant: float
+
+    def load(self, start: int, stop: int) -> np.ndarray[Any, Any]:
+        import numpy as np
+
+        return self._wide(start, stop) + np.float32(self.constant)
+
+    def _wide(self, start: int, stop: int) -> np.ndarray[Any, Any]:
+        from hub.kernels import to_f32
+
+        return to_f32(self.part.load(start, stop))
+
+    def stored_row(self, row: int) -> int:
+        return self.part.stored_row(row)
+
+    def place(self, row: int, column: int, width: int) -> Place:
+        return self.part.place(row, column, width)
+
+    def reversible(self) -> bool:
+        """Whether taking the constant away again gives every number back, sign of zero included."""
+        import numpy as np
+
+        width = max(1, self.spec.nbytes // max(1, self.spec.shape[0]))
+        step = max(1, BLOCK // width)
+        for start in range(0, self.spec.shape[0], step):
+            stop = min(self.spec.shape[0], start + step)
+            before = self._wide(start, stop)
+            after = (before + np.float32(self.constant)) - np.float32(self.constant)
+            if not np.array_equal(before.view(np.uint32), after.view(np.uint32)):
+                return False
+        return self.part.reversible()
+
+
+def added(part: Part, constant: float) -> AddedPart:
+    """`part` plus a constant, as f32; adding and taking away the same constant cancel out unread."""
+    return AddedPart(part, replace(part.spec, dtype=F32), constant)
+
+
+def turned(part: Part, origin: Tensor) -> TurnedPart:
+    """A dense part of two axes with its columns as rows."""
+    rows, width = part.spec.shape
+    return TurnedPart(part, rows_spec(part.spec.dtype, (width, rows)), origin)
