@@ -4,12 +4,29 @@
 
 #include "run_dot.h"
 
+/* The largest of x and `start`; a NaN is passed over. */
+HUB_INLINE float largest_of(const float *x, int64_t n, float start) {
+    float best[RUN_PARTS];
+    for (int j = 0; j < RUN_PARTS; j++) {
+        best[j] = start;
+    }
+    for (int64_t i = 0; i < n / RUN_PARTS; i++) {
+        for (int j = 0; j < RUN_PARTS; j++) {
+            best[j] = x[RUN_PARTS * i + j] > best[j] ? x[RUN_PARTS * i + j] : best[j];
+        }
+    }
+    for (int64_t i = n / RUN_PARTS * RUN_PARTS; i < n; i++) {
+        best[0] = x[i] > best[0] ? x[i] : best[0];
+    }
+    for (int j = 1; j < RUN_PARTS; j++) {
+        best[0] = best[j] > best[0] ? best[j] : best[0];
+    }
+    return best[0];
+}
+
 /* x -> exp(x - max) / sum, with a further score in the sum where `sink` is given */
 HUB_INLINE void softmax_row(const float *x, int64_t n, const float *sink, float *out) {
-    float largest = sink ? *sink : -INFINITY;
-    for (int64_t i = 0; i < n; i++) {
-        largest = x[i] > largest ? x[i] : largest;
-    }
+    const float largest = largest_of(x, n, sink ? *sink : -INFINITY);
     HUB_INDEPENDENT
     for (int64_t i = 0; i < n; i++) {
         out[i] = exp_of(x[i] - largest);
