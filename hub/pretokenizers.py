@@ -35,6 +35,7 @@ class PreTokenizer:
     ignore_merges: bool = False
     whole_newlines: bool = False
     add_bos: bool = False
+    always_bos: bool = False
     no_bos: bool = False
     raw: bool = False
 

@@ -89,8 +89,9 @@ class Encoder:
         count = len(self.texts)
         self.ids: Mapping[str, int] = {text: index for index, text in enumerate(self.texts) if text}
         self.bos, self.eos = (_id(tokenizer, role, default, count) for role, default in self._defaults())
-        self.add_bos = tokenizer.add.get("bos", self.spaced if self.rule is None else self.rule.add_bos)
-        self.add_bos = (self.add_bos or means_one_way(tokenizer.model)) and self.bos is not None
+        wanted = tokenizer.add.get("bos", self.spaced if self.rule is None else self.rule.add_bos)
+        always = self.rule is not None and self.rule.always_bos
+        self.add_bos = (wanted or always) and self.bos is not None
         self.add_eos = tokenizer.add.get("eos", False) and self.eos is not None
         self.space_prefix = self.spaced if tokenizer.add_space_prefix is None else tokenizer.add_space_prefix
         self._known: dict[str, list[int]] = {}
