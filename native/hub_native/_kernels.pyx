@@ -5,7 +5,7 @@ Typed memoryviews check item type and contiguity (ValueError) and that an output
 are checked here. Nothing in this module imports NumPy: any object with the buffer protocol will do.
 """
 from cpython.pycapsule cimport PyCapsule_New
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint64_t, uintptr_t
 
 cdef extern from "hub_native.h" nogil:
     ctypedef void hub_quantize_fn(const float *, void *, int64_t, int64_t, const float *) noexcept
@@ -49,6 +49,17 @@ cdef extern from "hub_native.h" nogil:
         bint too_long
     void hub_walk_strings(const uint8_t *buf, int64_t size, int64_t offset, int64_t count, uint64_t limit,
                           hub_walk *out) noexcept
+
+
+cdef extern from "ggml_grids.h" nogil:
+    ctypedef int hub_type
+    ctypedef struct hub_grid:
+        const uint16_t *vectors
+        const float levels[8]
+        int32_t count
+        int32_t width
+        int32_t bits
+    const hub_grid *hub_grid_of(hub_type type) noexcept
 
 
 class IsaError(ValueError):
@@ -128,8 +139,20 @@ def available():
 
 
 def types():
-    """The types that quantize() and dequantize() know, e.g. "f16", "q8_0", "q4_k"."""
+    """The types that dequantize() knows, e.g. "f16", "q8_0", "q4_k", "iq4_nl"; quantize() knows some of them."""
     return tuple(_index)
+
+
+def grid(kind):
+    """The vectors that a number in a block of type `kind` can name: a tuple of floats, those of vector 0, of 1, ...
+
+    4 weights each for "iq3_xxs" and "iq3_s", else 8; for "iq1_s" and "iq1_m" before the shift.
+    """
+    cdef const hub_grid *found = hub_grid_of(<hub_type> _type(kind))
+    if found is NULL:
+        raise ValueError(f"{kind}: its codes do not name vectors")
+    return tuple([found.levels[found.vectors[v] >> (found.bits * k) & ((1 << found.bits) - 1)]
+                  for v in range(found.count) for k in range(found.width)])
 
 
 def block(kind):
@@ -153,6 +176,8 @@ def quantize(kind, const float[:, ::1] x not None, uint8_t[::1] out not None, co
     cdef Py_ssize_t rows = x.shape[0], cols = x.shape[1]
     cdef const float *weights = NULL
     cdef hub_quantize_fn *kernel = _kernels().quantize[t]
+    if kernel is NULL:
+        raise ValueError(f"{kind}: it can be decoded, there is no quantizer for it")
     _rows(t, cols)
     _bytes(t, rows, cols, out.shape[0], "out")
     if importance is not None and importance.shape[0] != cols:

@@ -10,6 +10,7 @@
 #include <string.h>
 
 extern const hub_kernels hub_cast_scalar, hub_ggml_legacy_scalar, hub_ggml_k_scalar, hub_measure_scalar;
+extern const hub_kernels hub_ggml_iq_scalar, hub_ggml_small_scalar;
 extern const hub_kernels hub_ggml_legacy_avx2, hub_ggml_k_avx2, hub_ggml_legacy_avx512, hub_ggml_k_avx512;
 extern const hub_kernels hub_run_scalar, hub_run_avx2, hub_run_avx512;
 
@@ -52,7 +53,8 @@ static const row rows[] = {
     {"avx2", has_avx2, {&hub_ggml_legacy_avx2, &hub_ggml_k_avx2}, {&hub_run_avx2}},
 #endif
     {"scalar", always,
-     {&hub_cast_scalar, &hub_ggml_legacy_scalar, &hub_ggml_k_scalar, &hub_measure_scalar, &hub_run_scalar}, {NULL}},
+     {&hub_cast_scalar, &hub_ggml_legacy_scalar, &hub_ggml_k_scalar, &hub_ggml_iq_scalar, &hub_ggml_small_scalar,
+      &hub_measure_scalar, &hub_run_scalar}, {NULL}},
 };
 enum { ROWS = sizeof rows / sizeof rows[0] };
 

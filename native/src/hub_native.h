@@ -23,6 +23,9 @@ typedef enum hub_type {
     HUB_F32, HUB_F16, HUB_BF16,
     HUB_Q8_0, HUB_Q4_0, HUB_Q4_1, HUB_Q5_0, HUB_Q5_1,
     HUB_Q2_K, HUB_Q3_K, HUB_Q4_K, HUB_Q5_K, HUB_Q6_K,
+    /* These are decoded only. */
+    HUB_IQ4_NL, HUB_IQ4_XS, HUB_IQ3_S, HUB_IQ3_XXS, HUB_IQ2_S, HUB_IQ2_XS, HUB_IQ2_XXS, HUB_IQ1_M, HUB_IQ1_S,
+    HUB_MXFP4, HUB_NVFP4, HUB_TQ1_0, HUB_TQ2_0, HUB_Q1_0, HUB_Q2_0,
     HUB_TYPES
 } hub_type;
 
@@ -70,7 +73,7 @@ typedef struct hub_kernels {
 
 typedef struct hub_selection {
     const char *isa;
-    hub_kernels kernels; /* every slot filled, except scan[] of the packed types */
+    hub_kernels kernels; /* every slot filled, except quantize[] of what is decoded only and scan[] of the packed types */
 } hub_selection;
 
 /* The selection of this process, made on the first successful call and kept. HUB_ISA forces an instruction set;

@@ -1,4 +1,4 @@
-"""GGUF for hub: llama.cpp's file format and every tensor type that hub quantizes to.
+"""GGUF for hub: llama.cpp's file format and all its tensor types.
 
 This module only registers. Facts come from llama.cpp 0c1e570 (October 2026); PROVENANCE.md says which.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from hub.api import Format, LayoutEntry, QuantizerEntry, hookimpl
 from hub_gguf.filetypes import FILE_TYPES
-from hub_gguf.types import QUANTIZED
+from hub_gguf.types import DECODED, QUANTIZED, SCALED
 
 
 @hookimpl
@@ -19,6 +19,7 @@ def hub_formats() -> list[Format]:
             detect="hub_gguf.detect:detect",
             reader="hub_gguf.reader:GgufReader",
             writer="hub_gguf.writer:GgufWriter",
+            importance="hub_gguf.imatrix:Imatrix",
             variants={name: file_type.summary for name, file_type in FILE_TYPES.items()},
         )
     ]
@@ -26,7 +27,8 @@ def hub_formats() -> list[Format]:
 
 @hookimpl
 def hub_layouts() -> list[LayoutEntry]:
-    return [LayoutEntry(t.layout, "hub_gguf.layouts:make") for t in QUANTIZED]
+    names = [*(t.layout for t in (*QUANTIZED, *DECODED)), *(f"{t.layout}/scaled" for t in SCALED)]
+    return [LayoutEntry(name, "hub_gguf.layouts:make") for name in names]
 
 
 @hookimpl

@@ -94,6 +94,18 @@ QUANTIZED = tuple(
 )
 """The types that hub has layouts and quantizers for."""
 
+DECODED = tuple(
+    BY_NAME[name]
+    for name in (
+        "IQ4_NL", "IQ4_XS", "MXFP4", "NVFP4", "IQ3_S", "IQ3_XXS", "IQ2_S", "IQ2_XS", "IQ2_XXS",
+        "TQ1_0", "TQ2_0", "IQ1_M", "IQ1_S", "Q1_0", "Q2_0",
+    )
+)  # fmt: skip
+"""The types that hub has layouts for and no quantizer: they are read, run, decoded and copied."""
+
+SCALED = tuple(BY_NAME[name] for name in ("NVFP4",))
+"""The types whose tensors `X.weight` may have a factor `X.scale`."""
+
 WRITABLE = {t.word: t for t in (*(BY_NAME[name] for name in ("F32", "F16", "BF16")), *QUANTIZED)}
 """The types that a tensor can be given, by the word a user types."""
 
@@ -102,3 +114,9 @@ REMOVED = {
     36: "IQ4_NL_4_4", 37: "IQ4_NL_4_8", 38: "IQ4_NL_8_8",
 }  # fmt: skip
 """Ids that old files may have and llama.cpp does not read any more."""
+
+
+def type_of(layout: str) -> GgmlType | None:
+    """The tensor type that a layout is written as, None if it is none of GGUF; what stands behind a slash is told by
+    further tensors."""
+    return BY_LAYOUT.get(layout.partition("/")[0])

@@ -16,6 +16,10 @@ GOLDEN = Path(__file__).parent.parent / "data" / "golden" / "ggml"
 LEGACY = ("q8_0", "q4_0", "q4_1", "q5_0", "q5_1")
 K = ("q2_k", "q3_k", "q4_k", "q5_k", "q6_k")
 PLAIN = ("f32", "f16", "bf16")
+DECODED = (
+    *("iq4_nl", "iq4_xs", "iq3_s", "iq3_xxs", "iq2_s", "iq2_xs", "iq2_xxs", "iq1_m", "iq1_s"),
+    *("mxfp4", "nvfp4", "tq1_0", "tq2_0", "q1_0", "q2_0"),
+)  # there is no quantizer for these
 
 
 def quantize(kind, x, importance=None):

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from native_cases import GOLDEN, LEGACY, K, assert_same_blocks, dequantize, quantize
+from native_cases import DECODED, GOLDEN, LEGACY, K, assert_same_blocks, dequantize, quantize
 
 INPUTS = np.load(GOLDEN / "inputs.npz")
 
 
 def test_the_corpus_is_there():
-    assert {path.stem.lower() for path in GOLDEN.glob("*.npz")} == {*LEGACY, *K, "inputs"}
+    assert {path.stem.lower() for path in GOLDEN.glob("*.npz")} == {*LEGACY, *K, *DECODED, "inputs"}
     assert INPUTS["x"].shape == (24, 768)
     assert len(set(INPUTS["names"])) == 24
 
@@ -21,8 +21,13 @@ def test_quantize(kind, key):
     assert_same_blocks(kind, quantize(kind, INPUTS["x"], importance), want, INPUTS["x"])
 
 
-@pytest.mark.parametrize("key", ["plain", "imatrix"])
-@pytest.mark.parametrize("kind", [*LEGACY, *K])
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [
+        *((kind, key) for kind in (*LEGACY, *K) for key in ("plain", "imatrix")),
+        *((kind, "imatrix") for kind in DECODED),
+    ],
+)
 def test_dequantize(kind, key):
     golden = np.load(GOLDEN / f"{kind.upper()}.npz")
     ours = dequantize(kind, golden[key], 768)

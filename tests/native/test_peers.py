@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from native_cases import (
+    DECODED,
     LEGACY,
     PLAIN,
     K,
@@ -14,6 +15,8 @@ from native_cases import (
     importances,
     quantize,
 )
+
+from hub_native import block
 
 pytestmark = pytest.mark.peers
 
@@ -59,11 +62,11 @@ def test_edge_rows(ggml, kind, x):
         assert_same_blocks(kind, quantize(kind, x, importance), ggml.quantize(kind, x, importance), x)
 
 
-@pytest.mark.parametrize("kind", [*LEGACY, *K])
+@pytest.mark.parametrize("kind", [*LEGACY, *K, *DECODED])
 def test_dequantize(ggml, kind):
-    data = quantize(kind, np.zeros((200, 512), np.float32))
-    data[:] = np.random.default_rng(8).integers(0, 256, data.shape, np.uint8)
-    ours, theirs = dequantize(kind, data, 512), ggml.dequantize(kind, data, 512)
+    weights, size = block(kind)
+    data = np.random.default_rng(8).integers(0, 256, (400, 2 * size), np.uint8)
+    ours, theirs = dequantize(kind, data, 2 * weights), ggml.dequantize(kind, data, 2 * weights)
     nan = np.isnan(theirs)
     np.testing.assert_array_equal(np.isnan(ours), nan)
     np.testing.assert_array_equal(ours.view(np.uint32)[~nan], theirs.view(np.uint32)[~nan])
