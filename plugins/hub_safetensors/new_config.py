@@ -20,6 +20,8 @@ _DTYPE_KEYS: Final = ("dtype", "torch_dtype")
 _IDS: Final = ("bos", "eos", "pad")
 _BIASES: Final = {"attention_bias": ".self_attn.q_proj.bias", "mlp_bias": ".mlp.gate_proj.bias"}
 """Settings that nothing but a tensor's presence tells, for families where it is optional."""
+_TOLD_AS_NULL: Final = ("sliding_window", "attn_logit_softcapping", "final_logit_softcapping")
+"""Settings of which transformers has a default that is not their absence."""
 _YARN: Final = ("factor", "original_max_position_embeddings", "attention_factor", "beta_fast", "beta_slow")
 _LLAMA3: Final = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
 
@@ -46,8 +48,8 @@ def made_config(
         "model_type": architecture.model_type,
     }
     for name, rule in architecture.settings.items():
-        if name in configured.values and rule.keys:
-            config[rule.keys[0]] = _shortest(configured.values[name])
+        if rule.keys and (name in configured.values or name in _TOLD_AS_NULL):
+            config[rule.keys[0]] = _shortest(configured.values.get(name))
     config |= _rope(configured.values)
     for key, suffix in _BIASES.items():
         rules = [rule for name, rule in architecture.tensors.items() if name.endswith(suffix)]
