@@ -38,6 +38,8 @@ _SAMPLING: Final = (
     ("mirostat_eta", KvType.F32, ("mirostat_eta",)),
 )
 """Key after general.sampling., its type, the members of generation_config.json to look for."""
+_GENERATION: Final = ("top_k", "top_p", "min_p", "temperature", "repetition_penalty")
+"""Members that generation_config.json has; the others belong to llama.cpp."""
 _TEXTS: Final = (
     "name", "author", "version", "organization", "finetune", "basename", "description",
     "quantized_by", "size_label", "license", "license.name", "license.link", "url", "doi", "uuid",
@@ -87,6 +89,24 @@ def facts_kvs(
     kvs += _origins("dataset", metadata.datasets)
     kvs += [texts(f"general.{key}", value) for key in ("tags", "languages") if (value := getattr(metadata, key))]
     return merge(kvs), notes
+
+
+def generation_settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The members of generation_config.json that ``general.sampling.*`` keys tell: the way back of `facts_kvs`.
+
+    Numbers of 32 bits come as short as these bits tell them; a value of another type than the key's is left out.
+    """
+    import numpy as np
+
+    made: dict[str, Any] = {}
+    for key, kind, members in _SAMPLING:
+        value = values.get(f"general.sampling.{key}")
+        member = members[-1]
+        if kind is KvType.I32 and type(value) is int and member in _GENERATION:
+            made[member] = value
+        elif kind is KvType.F32 and type(value) is float and math.isfinite(value) and member in _GENERATION:
+            made[member] = float(str(np.float32(value)))
+    return made
 
 
 def count_parameters(shapes: Mapping[str, Sequence[int]]) -> tuple[int, int, int, int]:

@@ -13,6 +13,7 @@ import hub_native
 from hub.api import (
     DTYPES,
     U8,
+    About,
     Architecture,
     Cursor,
     Dense,
@@ -34,6 +35,7 @@ from hub.api import (
     row_count,
     rows_spec,
 )
+from hub_gguf.factors import attach
 from hub_gguf.kvtypes import KvType
 from hub_gguf.types import BY_ID, REMOVED, GgmlType
 
@@ -399,6 +401,7 @@ def _model(path: str, shards: list[_Shard], sources: list[FileSource]) -> Model:
                     path=shard.source.path, tensor=info.name, offset=info.at,
                 )  # fmt: skip
             tensors[info.name] = _tensor(shard, info)
+    tensors, beside = attach(tensors)
     architecture = first.values.get("general.architecture")
     if architecture is not None and not isinstance(architecture, str):
         at = first.places["general.architecture"]
@@ -418,9 +421,17 @@ def _model(path: str, shards: list[_Shard], sources: list[FileSource]) -> Model:
         },
         hyperparameters=_hyperparameters(path, first, tensors),
         load_tokenizer=lambda _: _tokenizer(first),
+        load_about=lambda: _about(first),
         sources=sources,
+        beside=beside,
         notes=[note for shard in shards for note in shard.notes],
     )
+
+
+def _about(shard: _Shard) -> About:
+    from hub_gguf.general import generation_settings
+
+    return About(generation=generation_settings(shard.values))
 
 
 def _tokenizer(shard: _Shard) -> Tokenizer | None:
