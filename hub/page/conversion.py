@@ -276,7 +276,7 @@ def _circumstances(data: Mapping[str, Any], plan: Mapping[str, Any]) -> Markup:
         parts.append(section("notes", "Notes of the plan", bullets(notes)))
     metadata = _table(plan.get("metadata"))
     if metadata:
-        rows, more = capped([(key, told(value)) for key, value in metadata.items()], MAX_KEYS)
+        rows, more = capped([(breakable(key), told(value)) for key, value in metadata.items()], MAX_KEYS)
         parts.append(
             folded("metadata", f"Metadata ({len(metadata):,})", table("Metadata", ["key", "value"], rows), more)
         )

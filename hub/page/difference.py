@@ -102,5 +102,5 @@ def _settings(settings: Sequence[Mapping[str, Any]]) -> Markup | None:
     if not settings:
         return None
     shown, more = capped(settings)
-    rows = [[str(s.get("key", "")), *(NONE if s.get(x) is None else told(s[x]) for x in "ab")] for s in shown]
+    rows = [[breakable(s.get("key", "")), *(NONE if s.get(x) is None else told(s[x]) for x in "ab")] for s in shown]
     return section("settings", "Settings that differ", table("Settings that differ", ["setting", "A", "B"], rows), more)

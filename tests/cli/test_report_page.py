@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 from made_models import ROOT, folder
 from referencing import Registry, Resource
 
-from hub.page import page
+from hub.page import markup, page
 from hub.page.axis import linear, logarithmic
 from hub.page.names import place
 from hub.page.words import figure, percent
@@ -255,6 +255,26 @@ def test_a_verification_is_not_called_a_conversion():
     assert "What is wrong is told below." in said
 
 
+def test_a_fault_of_the_logits_alone_rejects():
+    data = made_reports.report()
+    data["logits"]["fault"] = "logits are not finite"
+    said = Tree(page(data)).text
+    assert "Rejected" in said
+    assert "Logits: logits are not finite" in said
+    assert "✓" not in said
+
+
+def test_faulty_tensors_are_the_worst_whatever_their_figures():
+    data = made_reports.report()
+    best = max((t for t in data["plan"]["tensors"] if not t["error"]["equal"]), key=lambda t: t["error"]["sqnr_db"])
+    missing = data["plan"]["tensors"][1]
+    best["error"]["fault"], missing["error"] = "shape", None
+    text = page(data)
+    start = text.index('id="worst"')
+    first = text[text.index("<tbody>", start) : text.index("</tr>", text.index("<tbody>", start))]
+    assert best["name"] in Tree(first + "</tr></tbody>").text
+
+
 def test_diagnoses_come_with_tensor_evidence_and_remedy():
     said = Tree(page(CASES["rejected"])).text
     for item in CASES["rejected"]["diagnoses"]:
@@ -336,7 +356,7 @@ def test_sizes_are_drawn_to_scale():
 
 def test_kl_by_position_is_drawn_from_zero_and_to_scale():
     data = made_reports.report(positions=100)
-    values = data["logits"]["kl_by_position"]
+    values = data["logits"]["kl_by_position"] = [value + 0.3 for value in data["logits"]["kl_by_position"]]
     text = page(data)
     start = text.index('<title id="kl-title">')
     card = text[start : text.index("</figure>", start)]
@@ -396,6 +416,16 @@ def test_decades(lo, hi):
     assert axis.lo <= lo <= hi <= axis.hi
     assert 2 <= len(axis.ticks) <= 8
     assert axis.at((axis.lo * axis.hi) ** 0.5 if 0 < axis.lo * axis.hi < 1e308 else 1.0) == pytest.approx(0.5, abs=0.01)
+
+
+def test_attributes_are_escaped_as_text_is():
+    made = markup.tag(
+        "p", '<&>"', "'", markup.Markup("<b></b>"), [1, None, ("x",)], title="'\"<&>\u202e", hidden=True, lang=None
+    )
+    assert made == (
+        "<p title=\"&#x27;&quot;&lt;&amp;&gt;\\u202e\" hidden>&lt;&amp;&gt;&quot;&#x27;<b></b>1x</p>"
+    )  # fmt: skip
+    assert Tree(made).elements[0] == ("p", {"title": "'\"<&>\\u202e", "hidden": None})
 
 
 def test_numbers_for_people():
