@@ -124,6 +124,11 @@ def _is_llama_hf(json: Members) -> bool:
     )
 
 
+def _strips_after(vocabulary: Vocabulary, size: int) -> frozenset[int]:
+    tokens = vocabulary.added.tokens
+    return frozenset(index for index, token in tokens.items() if token.rstrip and index < size)
+
+
 class _Reading:
     """One folder being read: the facts all kinds share."""
 
@@ -188,6 +193,7 @@ class _Reading:
             for text, index in ids.items():
                 if index < size:
                     put(index, text, TokenType.USER_DEFINED, added.path)
+        strips_after: set[int] = set()
         settings = self.files.config
         decoder = settings.member("added_tokens_decoder") if settings is not None else None
         if decoder is not None:
@@ -199,6 +205,8 @@ class _Reading:
                 token = AddedToken.of(entry)
                 if index >= size:
                     continue
+                if token.rstrip:
+                    strips_after.add(index)
                 if token.special or looks_special(token.content):
                     put(index, token.content, TokenType.CONTROL, decoder.path)
                 else:
@@ -210,6 +218,7 @@ class _Reading:
             scores,
             pre="default",
             remove_extra_whitespaces=None,
+            strips_after=frozenset(strips_after),
         )
 
     def llama_hf(self) -> Tokenizer:
@@ -244,7 +253,14 @@ class _Reading:
             "texts can come out in other tokens than from tokenizer.model"
         )
         scores = [ADDED_SCORE] * size
-        return Tokenizer(Tokenizer.SENTENCEPIECE_BPE, tokens, types, scores, pre="default")
+        return Tokenizer(
+            Tokenizer.SENTENCEPIECE_BPE,
+            tokens,
+            types,
+            scores,
+            pre="default",
+            strips_after=_strips_after(vocabulary, size),
+        )
 
     def byte_level(self) -> Tokenizer:
         vocabulary = read_vocabulary(self.files, self.rule.tokenizer_class)
@@ -282,6 +298,7 @@ class _Reading:
             merges=self._merges(vocabulary),
             pre=encoded.pre,
             pre_hash=encoded.pre_hash,
+            strips_after=_strips_after(vocabulary, size),
         )
 
     def _moved(self, vocabulary: Vocabulary) -> None:
