@@ -8,6 +8,16 @@ Results are the same bytes on every CPU and instruction set, and those of ggml's
 instruction set is chosen on first use; the environment variable HUB_ISA forces one.
 """
 
+from ._fast import (
+    FAST_TOKEN_BATCH,
+    FastInput,
+    fast_buffer,
+    fast_family,
+    fast_input,
+    fast_input_rows,
+    fast_kinds,
+    linear_fast,
+)
 from ._kernels import (
     IsaError,
     available,
@@ -49,6 +59,8 @@ from ._run import (
 )
 
 __all__ = [
+    "FAST_TOKEN_BATCH",
+    "FastInput",
     "IsaError",
     "add",
     "add_row",
@@ -59,6 +71,11 @@ __all__ = [
     "decode_affine",
     "decode_codebook",
     "dequantize",
+    "fast_buffer",
+    "fast_family",
+    "fast_input",
+    "fast_input_rows",
+    "fast_kinds",
     "gelu_erf",
     "gelu_erf_mul",
     "gelu_tanh",
@@ -67,6 +84,7 @@ __all__ = [
     "isa",
     "layer_norm",
     "linear_exact",
+    "linear_fast",
     "log_softmax_stats",
     "quantize",
     "rms_norm",

@@ -13,14 +13,18 @@ extern const hub_kernels hub_cast_scalar, hub_ggml_legacy_scalar, hub_ggml_k_sca
 extern const hub_kernels hub_ggml_iq_scalar, hub_ggml_small_scalar;
 extern const hub_kernels hub_ggml_legacy_avx2, hub_ggml_k_avx2, hub_ggml_legacy_avx512, hub_ggml_k_avx512;
 extern const hub_kernels hub_run_scalar, hub_run_avx2, hub_run_avx512;
+extern const hub_kernels hub_fast_scalar, hub_fast_avx2, hub_fast_avx512, hub_fast_avx512vnni, hub_fast_avx512bf16;
 
-enum { FILES = 8 };
+enum { FILES = 8, EXTRAS = 5 };
 
 typedef struct row {
     const char *name;
     bool (*supported)(void);
     const hub_kernels *files[FILES]; /* ends at the first NULL */
-    const hub_kernels *fused[FILES]; /* the same, of files built with -mfma: for CPUs that have it, too */
+    struct {
+        bool (*supported)(void);
+        const hub_kernels *file;
+    } extras[EXTRAS]; /* come first, best first, where the CPU can do this as well; ends at the first NULL */
 } row;
 
 static bool always(void) { return true; }
@@ -45,16 +49,36 @@ static bool has_fma(void) {
 #endif
 }
 
+#ifdef HUB_BUILD_AVX512VNNI
+static bool has_vnni(void) { return __builtin_cpu_supports("avx512vnni") && has_fma(); }
+#endif
+
+#ifdef HUB_BUILD_AVX512BF16
+static bool has_bf16(void) { return __builtin_cpu_supports("avx512bf16") && has_fma(); }
+#endif
+
 static const row rows[] = {
 #ifdef HUB_BUILD_AVX512
-    {"avx512", has_avx512, {&hub_ggml_legacy_avx512, &hub_ggml_k_avx512}, {&hub_run_avx512}},
+    {"avx512", has_avx512, {&hub_ggml_legacy_avx512, &hub_ggml_k_avx512}, {
+#ifdef HUB_BUILD_AVX512VNNI
+        {has_vnni, &hub_fast_avx512vnni},
+#endif
+#ifdef HUB_BUILD_AVX512BF16
+        {has_bf16, &hub_fast_avx512bf16},
+#endif
+        {has_fma, &hub_run_avx512},
+        {has_fma, &hub_fast_avx512},
+    }},
 #endif
 #ifdef HUB_BUILD_AVX2
-    {"avx2", has_avx2, {&hub_ggml_legacy_avx2, &hub_ggml_k_avx2}, {&hub_run_avx2}},
+    {"avx2", has_avx2, {&hub_ggml_legacy_avx2, &hub_ggml_k_avx2}, {
+        {has_fma, &hub_run_avx2},
+        {has_fma, &hub_fast_avx2},
+    }},
 #endif
     {"scalar", always,
      {&hub_cast_scalar, &hub_ggml_legacy_scalar, &hub_ggml_k_scalar, &hub_ggml_iq_scalar, &hub_ggml_small_scalar,
-      &hub_measure_scalar, &hub_run_scalar}, {NULL}},
+      &hub_measure_scalar, &hub_run_scalar, &hub_fast_scalar}, {{NULL, NULL}}},
 };
 enum { ROWS = sizeof rows / sizeof rows[0] };
 
@@ -81,8 +105,12 @@ static void fill(hub_kernels *to, const hub_kernels *from) {
         if (!to->quantize[t]) to->quantize[t] = from->quantize[t];
         if (!to->dequantize[t]) to->dequantize[t] = from->dequantize[t];
         if (!to->scan[t]) to->scan[t] = from->scan[t];
+        if (!to->fast_linear[t]) to->fast_linear[t] = from->fast_linear[t];
     }
     if (!to->compare) to->compare = from->compare;
+    for (int f = 0; f < HUB_FAST_FAMILIES; f++) {
+        if (!to->fast_prepare[f]) to->fast_prepare[f] = from->fast_prepare[f];
+    }
     if (!to->run) to->run = from->run;
 }
 
@@ -122,11 +150,13 @@ const hub_selection *hub_select(char *why, size_t size) {
     }
     for (int r = chosen; r < ROWS; r++) {
         /* A lower row may be for another CPU family, e.g. none of avx2's kernels may fill a gap of neon. */
+        for (int e = 0; rows[r].supported() && e < EXTRAS && rows[r].extras[e].file; e++) {
+            if (rows[r].extras[e].supported()) {
+                fill(&selection.kernels, rows[r].extras[e].file);
+            }
+        }
         for (int f = 0; rows[r].supported() && f < FILES && rows[r].files[f]; f++) {
             fill(&selection.kernels, rows[r].files[f]);
-        }
-        for (int f = 0; rows[r].supported() && has_fma() && f < FILES && rows[r].fused[f]; f++) {
-            fill(&selection.kernels, rows[r].fused[f]);
         }
     }
     selection.isa = rows[chosen].name;

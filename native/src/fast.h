@@ -30,8 +30,10 @@
 
 #if defined(_MSC_VER)
 #define HUB_UNROLL
+#define HUB_ROLLED
 #else
 #define HUB_UNROLL _Pragma("GCC unroll 16")
+#define HUB_ROLLED _Pragma("GCC unroll 1") /* a loop that is not unrolled is vectorised */
 #endif
 
 enum {

@@ -2,15 +2,15 @@
  *
  * A tile of weights, ROWS rows by FAST_COLUMNS columns, is unpacked once into codes that lie across: the four codes of a
  * row at columns k..k+3 fill one 32-bit lane. Then all tokens are multiplied with it, a few at a time, so that a code
- * that was loaded serves several tokens and sums stay in registers. Activations are stored + 128, because the instruction
- * takes one factor unsigned; the sums start from -128 times the codes' sum to make up for it.
+ * that was loaded serves several tokens and sums stay in registers. Activations are stored + 128, because the instructions
+ * take one factor unsigned; the sums start from -128 times the codes' sum to make up for it.
  *
  * Before it a file defines, for its instruction set:
- *   LANES, HALVES, AT_ONCE       rows of a vector, vectors of a tile's rows, tokens at once (at most 6)
+ *   LANES, HALVES, AT_ONCE       rows of a vector, vectors of a tile's rows, tokens at once (2, 4 or 6)
  *   vf, vi                       LANES floats, LANES int32
  *   load store load_int store_int splat zero zero_int fused(a, b, c) to_float
  *   gather_fours(from, to)       codes [ROWS][256] at columns 0..63 -> [16][ROWS][4]
- *   starts_of(steps, codes)      -128 * the sums of LANES rows over `steps` steps of four columns
+ *   starts_of(shape.wide, steps, codes)      -128 * the sums of LANES rows over `steps` steps of four columns
  *   dot_group(...)               see there
  *   FAST_SUFFIX                  the end of the kernels' names
  */
@@ -31,7 +31,7 @@ typedef struct tile {
 /* What a type looks like to the loops below; constant in each of their copies. */
 typedef struct fast_shape {
     int block, group; /* weights and activations per block, weights per scale */
-    bool offsets;
+    bool offsets, wide;
 } fast_shape;
 
 typedef void fast_fill_fn(const uint8_t *weights, int64_t row_bytes, int rows, int columns, tile *to);
@@ -68,7 +68,7 @@ HUB_INLINE void fill_tile(fast_shape shape, fast_unpack_fn *unpack, int bytes, c
     const int steps = shape.group / 4;
     for (int g = 0; g < columns / shape.group; g++) {
         for (int h = 0; h < HALVES; h++) {
-            store_int(&to->starts[g][h * LANES], starts_of(steps, &to->codes[g * steps][h * LANES]));
+            store_int(&to->starts[g][h * LANES], starts_of(shape.wide, steps, &to->codes[g * steps][h * LANES]));
         }
     }
 }
@@ -95,7 +95,7 @@ HUB_INLINE void multiply(fast_shape shape, int count, const tile *w, int columns
         }
         for (int g = k / shape.group; g < (k + shape.block) / shape.group; g++) {
             vi dot[HALVES][AT_ONCE];
-            dot_group(count, shape.group / 4, &w->codes[g * (shape.group / 4)], w->starts[g], x, n, dot);
+            dot_group(shape.wide, count, shape.group / 4, &w->codes[g * (shape.group / 4)], w->starts[g], x, n, dot);
             x += shape.group * n;
             HUB_UNROLL
             for (int h = 0; h < HALVES; h++) {
@@ -189,32 +189,33 @@ HUB_INLINE void fast_linear(fast_fill_fn *fill, fast_run_fn *run, int block, int
 
 /* ---------------------------------------------------------------- the copies: by shape, then by type */
 
-#define FAST_RUN(block, group, offsets)                                                                                \
-    static void run_##block##_##group##_##offsets(const tile *w, int columns, const hub_fast_input *x, int64_t column, \
+#define FAST_RUN(block, group, offsets, wide)                                                                                \
+    static void run_##block##_##group##_##offsets##_##wide(const tile *w, int columns, const hub_fast_input *x, int64_t column, \
                                                   int rows, float *out, int64_t stride) {                              \
-        run_tile((fast_shape){block, group, offsets}, w, columns, x, column, rows, out, stride);                       \
+        run_tile((fast_shape){block, group, offsets, wide}, w, columns, x, column, rows, out, stride);                       \
     }
-FAST_RUN(32, 32, false)
-FAST_RUN(32, 32, true)
-FAST_RUN(256, 32, true)
-FAST_RUN(256, 16, true)
-FAST_RUN(256, 16, false)
+FAST_RUN(32, 32, false, true)
+FAST_RUN(32, 32, false, false)
+FAST_RUN(32, 32, true, false)
+FAST_RUN(256, 32, true, false)
+FAST_RUN(256, 16, true, false)
+FAST_RUN(256, 16, false, false)
 
 #define FAST_JOIN3(a, b, c) a##_##b##_##c
 #define FAST_JOIN(a, b, c) FAST_JOIN3(a, b, c)
 #define FAST_NAME(type) FAST_JOIN(hub_fast, type, FAST_SUFFIX)
 
-#define FAST_LINEAR(index, type, block, group, offsets)                                                                \
+#define FAST_LINEAR(index, type, block, group, offsets, wide)                                                                \
     static void fill_##type(const uint8_t *from, int64_t row_bytes, int rows, int columns, tile *to) {                 \
-        fill_tile((fast_shape){block, group, offsets}, fast_unpack_##type, sizeof(block_##type), from, row_bytes, rows, \
+        fill_tile((fast_shape){block, group, offsets, wide}, fast_unpack_##type, sizeof(block_##type), from, row_bytes, rows, \
                   columns, to);                                                                                        \
     }                                                                                                                  \
     static void FAST_NAME(type)(const void *from, int64_t rows, const hub_fast_input *x, float *out, int64_t stride) { \
-        fast_linear(fill_##type, run_##block##_##group##_##offsets, block, sizeof(block_##type), from, rows, x, out,   \
+        fast_linear(fill_##type, run_##block##_##group##_##offsets##_##wide, block, sizeof(block_##type), from, rows, x, out,   \
                     stride);                                                                                           \
     }
 FAST_INTEGER_TYPES(FAST_LINEAR)
 
-#define FAST_SLOT(index, type, block, group, offsets) [index] = FAST_NAME(type),
+#define FAST_SLOT(index, type, block, group, offsets, wide) [index] = FAST_NAME(type),
 
 #endif

@@ -34,7 +34,7 @@ HUB_INLINE void integer_linear(int block, int group, bool offsets, fast_unpack_f
     }
 }
 
-#define FAST_LINEAR(index, type, block, group, offsets)                                                               \
+#define FAST_LINEAR(index, type, block, group, offsets, wide)                                                               \
     static void hub_fast_##type##_scalar(const void *weights, int64_t rows, const hub_fast_input *x, float *out,      \
                                          int64_t stride) {                                                            \
         integer_linear(block, group, offsets, fast_unpack_##type, sizeof(block_##type), weights, rows, x, out, stride); \
@@ -85,7 +85,7 @@ static void hub_fast_bf16_scalar(const void *weights, int64_t rows, const hub_fa
 
 FAST_PREPARE(scalar)
 
-#define FAST_SLOT(index, type, block, group, offsets) [index] = hub_fast_##type##_scalar,
+#define FAST_SLOT(index, type, block, group, offsets, wide) [index] = hub_fast_##type##_scalar,
 
 extern const hub_kernels hub_fast_scalar;
 const hub_kernels hub_fast_scalar = {

@@ -61,11 +61,28 @@ typedef struct hub_difference {
 
 typedef void hub_compare_fn(const float *a, const float *b, int64_t n, hub_difference *out);
 
+/* Matrix products of the runner's `fast` mode; layouts and arithmetic are in fast.h. */
+typedef enum hub_fast_family { HUB_INT8_32, HUB_INT8_256, HUB_ROUNDED, HUB_PLAIN, HUB_FAST_FAMILIES } hub_fast_family;
+
+typedef struct hub_fast_input {
+    int64_t tokens, cols;
+    void *codes;                      /* bytes, pairs of bf16 or floats, by the family */
+    float *scales, *sums, *half_sums; /* int8: per block; the sums of 32 codes and, of 16, INT8_256 only */
+} hub_fast_input;
+
+/* Fills tokens t0..t1 of `to` from x (tokens, cols). t0 is a multiple of FAST_TOKENS, t1 another one or the end. */
+typedef void hub_fast_prepare_fn(const float *x, int64_t t0, int64_t t1, const hub_fast_input *to);
+
+/* out[t * stride + r] = the product of row r and token t. weights (rows, x->cols) need not be aligned. */
+typedef void hub_fast_linear_fn(const void *weights, int64_t rows, const hub_fast_input *x, float *out, int64_t stride);
+
 typedef struct hub_kernels {
     hub_quantize_fn *quantize[HUB_TYPES];
     hub_dequantize_fn *dequantize[HUB_TYPES];
     hub_scan_fn *scan[HUB_TYPES]; /* F32, F16, BF16 only */
     hub_compare_fn *compare;
+    hub_fast_prepare_fn *fast_prepare[HUB_FAST_FAMILIES];
+    hub_fast_linear_fn *fast_linear[HUB_TYPES];
     const struct hub_run *run; /* all of them or none: run.h */
 } hub_kernels;
 
