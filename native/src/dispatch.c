@@ -12,6 +12,7 @@
 extern const hub_kernels hub_cast_scalar, hub_ggml_legacy_scalar, hub_ggml_k_scalar, hub_measure_scalar;
 extern const hub_kernels hub_ggml_iq_scalar, hub_ggml_small_scalar;
 extern const hub_kernels hub_ggml_legacy_avx2, hub_ggml_k_avx2, hub_ggml_legacy_avx512, hub_ggml_k_avx512;
+extern const hub_kernels hub_ggml_decode_avx2, hub_ggml_decode_avx512;
 extern const hub_kernels hub_run_scalar, hub_run_avx2, hub_run_avx512;
 extern const hub_kernels hub_fast_scalar, hub_fast_avx2, hub_fast_avx512, hub_fast_avx512vnni, hub_fast_avx512bf16;
 
@@ -59,7 +60,7 @@ static bool has_bf16(void) { return __builtin_cpu_supports("avx512bf16") && has_
 
 static const row rows[] = {
 #ifdef HUB_BUILD_AVX512
-    {"avx512", has_avx512, {&hub_ggml_legacy_avx512, &hub_ggml_k_avx512}, {
+    {"avx512", has_avx512, {&hub_ggml_legacy_avx512, &hub_ggml_k_avx512, &hub_ggml_decode_avx512}, {
 #ifdef HUB_BUILD_AVX512VNNI
         {has_vnni, &hub_fast_avx512vnni},
 #endif
@@ -71,7 +72,7 @@ static const row rows[] = {
     }},
 #endif
 #ifdef HUB_BUILD_AVX2
-    {"avx2", has_avx2, {&hub_ggml_legacy_avx2, &hub_ggml_k_avx2}, {
+    {"avx2", has_avx2, {&hub_ggml_legacy_avx2, &hub_ggml_k_avx2, &hub_ggml_decode_avx2}, {
         {has_fma, &hub_run_avx2},
         {has_fma, &hub_fast_avx2},
     }},
