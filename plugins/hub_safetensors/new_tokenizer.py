@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from hub.api import About, Configured, Tokenizer, added_tokens, named_tokens, tokenizer_json
+from hub.api import About, Configured, Tokenizer, TokenType, added_tokens, named_tokens, tokenizer_json
 from hub_safetensors.sentencepiece_writer import sentencepiece_bytes
 from hub_safetensors.serialize import json_bytes
 from hub_safetensors.tokenizer_files import SPECIAL_TOKENS_MAP, TOKENIZER_CONFIG, TOKENIZER_JSON, TOKENIZER_MODEL
@@ -26,8 +26,14 @@ def tokenizer_files(tokenizer: Tokenizer, configured: Configured | None) -> tupl
         ConfigError: a kind of tokenizer, or a way of cutting text, that hub does not know.
     """
     named = named_tokens(tokenizer)
+    model = sentencepiece_bytes(tokenizer)
+    # What tokenizer.model tells itself is not told again: readers would take it for put on top, without a score.
+    told = (TokenType.CONTROL, TokenType.UNKNOWN) if model is not None else ()
+    listed = {
+        str(index): token for index, token in added_tokens(tokenizer).items() if tokenizer.types[index] not in told
+    }
     config: dict[str, Any] = {
-        "added_tokens_decoder": {str(index): token for index, token in added_tokens(tokenizer).items()},
+        **({"added_tokens_decoder": listed} if listed else {}),
         **named,
         "clean_up_tokenization_spaces": False,
         "tokenizer_class": CLASS,
@@ -52,7 +58,6 @@ def tokenizer_files(tokenizer: Tokenizer, configured: Configured | None) -> tupl
         TOKENIZER_CONFIG: json_bytes(config),
         SPECIAL_TOKENS_MAP: json_bytes(named),
     }
-    model = sentencepiece_bytes(tokenizer)
     if model is not None:
         files[TOKENIZER_MODEL] = model
     return files, []
