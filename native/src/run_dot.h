@@ -96,8 +96,10 @@ HUB_INLINE void pack_zeros(int64_t n, float *packed, int64_t slot, int64_t slots
     }
 }
 
-/* parts[token][row][16] += the products of `steps` sixteens of packed w[steps][4][16] and x[steps][tokens][16] */
-HUB_INLINE void tile(const int tokens, int64_t steps, const float *w, const float *x, float *parts) {
+/* parts[token][row][16] += the products of `steps` sixteens of w and of packed x[steps][tokens][16]; w is packed,
+ * [steps][4][16], or, with a distance, 4 rows that are so far apart */
+HUB_INLINE void tile(const int tokens, int64_t steps, const float *w, int64_t distance, const float *x, float *parts) {
+    const int64_t row = distance ? distance : RUN_PARTS, step = distance ? RUN_PARTS : RUN_TILE_ROWS * RUN_PARTS;
     for (int h = 0; h < RUN_PARTS; h += WIDTH) {
         vec s[TILE_TOKENS][RUN_TILE_ROWS];
         HUB_UNROLL
@@ -108,7 +110,7 @@ HUB_INLINE void tile(const int tokens, int64_t steps, const float *w, const floa
             }
         }
         const float *wi = w + h, *xi = x + h;
-        for (int64_t i = 0; i < steps; i++, wi += RUN_TILE_ROWS * RUN_PARTS, xi += tokens * RUN_PARTS) {
+        for (int64_t i = 0; i < steps; i++, wi += step, xi += tokens * RUN_PARTS) {
             vec b[TILE_TOKENS];
             HUB_UNROLL
             for (int c = 0; c < tokens; c++) {
@@ -116,7 +118,7 @@ HUB_INLINE void tile(const int tokens, int64_t steps, const float *w, const floa
             }
             HUB_UNROLL
             for (int r = 0; r < RUN_TILE_ROWS; r++) {
-                const vec a = vec_load(wi + r * RUN_PARTS);
+                const vec a = vec_load(wi + r * row);
                 HUB_UNROLL
                 for (int c = 0; c < tokens; c++) {
                     s[c][r] = vec_fma(a, b[c], s[c][r]);
@@ -133,18 +135,22 @@ HUB_INLINE void tile(const int tokens, int64_t steps, const float *w, const floa
     }
 }
 
-static void HUB_RUN(hub_tile)(int tokens, int64_t steps, const float *w, const float *x, float *parts) {
+HUB_INLINE void tile_of(int tokens, int64_t steps, const float *w, int64_t distance, const float *x, float *parts) {
     switch (tokens) {
-    case 1: tile(1, steps, w, x, parts); break;
-    case 2: tile(2, steps, w, x, parts); break;
-    case 3: tile(3, steps, w, x, parts); break;
-#define HUB_TILE(n) case n: if (n <= TILE_TOKENS) tile(n <= TILE_TOKENS ? n : 1, steps, w, x, parts); break
+    case 1: tile(1, steps, w, distance, x, parts); break;
+    case 2: tile(2, steps, w, distance, x, parts); break;
+    case 3: tile(3, steps, w, distance, x, parts); break;
+#define HUB_TILE(n) case n: if (n <= TILE_TOKENS) tile(n <= TILE_TOKENS ? n : 1, steps, w, distance, x, parts); break
     HUB_TILE(4);
     HUB_TILE(5);
     HUB_TILE(6);
 #undef HUB_TILE
     default: break;
     }
+}
+
+static void HUB_RUN(hub_tile)(int tokens, int64_t steps, const float *w, const float *x, float *parts) {
+    tile_of(tokens, steps, w, 0, x, parts);
 }
 
 #endif

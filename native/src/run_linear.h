@@ -28,6 +28,19 @@ static void HUB_RUN(hub_decode_rows)(hub_dequantize_fn *decode, hub_type type, c
     }
 }
 
+/* The sums of a tile to out, of which it may have fewer rows. */
+HUB_INLINE void store_tile(const float *parts, int64_t rows, int tokens, float *out, int64_t stride) {
+    for (int c = 0; c < tokens; c++) {
+        float joined[RUN_TILE_ROWS];
+        join_four(parts + c * RUN_TILE_ROWS * RUN_PARTS, joined);
+        if (rows >= RUN_TILE_ROWS) {
+            memcpy(out + c * stride, joined, sizeof joined);
+        } else {
+            memcpy(out + c * stride, joined, (size_t)rows * sizeof *joined);
+        }
+    }
+}
+
 /* Packed rows times one group of packed tokens. */
 static void HUB_RUN(hub_multiply_group)(const float *w, int64_t rows, const float *x, int tokens, int64_t n, float *out,
                                         int64_t stride) {
@@ -41,15 +54,30 @@ static void HUB_RUN(hub_multiply_group)(const float *w, int64_t rows, const floa
         }
     }
     for (int64_t r = 0; r < rows; r += RUN_TILE_ROWS) {
-        for (int c = 0; c < tokens; c++) {
-            float joined[RUN_TILE_ROWS];
-            join_four(parts[r / RUN_TILE_ROWS][c][0], joined);
-            if (rows - r >= RUN_TILE_ROWS) {
-                memcpy(out + c * stride + r, joined, sizeof joined);
-            } else {
-                memcpy(out + c * stride + r, joined, (size_t)(rows - r) * sizeof *joined);
+        store_tile(parts[r / RUN_TILE_ROWS][0][0], rows - r, tokens, out + r, stride);
+    }
+}
+
+/* All rows times the only group of packed tokens: what is decoded serves once, so it is not packed. */
+static void HUB_RUN(hub_multiply_few)(hub_dequantize_fn *decode, hub_type type, const uint8_t *weights, int64_t rows,
+                                      int64_t n, const float *x, int tokens, float *out, int64_t stride) {
+    const int64_t per_block = hub_types[type].weights, bytes = hub_types[type].bytes;
+    float some[RUN_TILE_ROWS][DECODE];
+    for (int64_t r = 0; r < rows; r += RUN_TILE_ROWS) {
+        float parts[TILE_TOKENS][RUN_TILE_ROWS][RUN_PARTS];
+        memset(parts, 0, sizeof parts);
+        for (int64_t k = 0; k < n; k += DECODE) {
+            const int64_t count = n - k < DECODE ? n - k : DECODE, padded = run_padded(count);
+            for (int64_t i = 0; i < RUN_TILE_ROWS; i++) {
+                const int64_t have = r + i < rows ? count : 0;
+                if (have > 0) {
+                    decode(weights + ((r + i) * (n / per_block) + k / per_block) * bytes, some[i], count);
+                }
+                memset(some[i] + have, 0, (size_t)(padded - have) * sizeof some[i][0]);
             }
+            tile_of(tokens, padded / RUN_PARTS, some[0], DECODE, x + k * tokens, parts[0][0]);
         }
+        store_tile(parts[0][0], rows - r, tokens, out + r, stride);
     }
 }
 
@@ -64,6 +92,10 @@ static void HUB_RUN(hub_linear)(hub_dequantize_fn *decode, hub_type type, const 
             const int64_t group = (t - first) / TILE_TOKENS * TILE_TOKENS;
             const int64_t slots = end - first - group < TILE_TOKENS ? end - first - group : TILE_TOKENS;
             pack(x + t * n, n, packed + group * padded, t - first - group, slots);
+        }
+        if (end - first <= TILE_TOKENS) {
+            HUB_RUN(hub_multiply_few)(decode, type, weights, rows, n, packed, (int)(end - first), out + first * stride, stride);
+            continue;
         }
         for (int64_t r = 0; r < rows; r += RUN_BLOCK_ROWS) {
             const int64_t some = rows - r < RUN_BLOCK_ROWS ? rows - r : RUN_BLOCK_ROWS;
