@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 from hub._version import __version__
 
 if TYPE_CHECKING:
-    from hub.session import check, convert, inspect, open, plan
+    from hub.session import check, convert, evaluate, imatrix, inspect, logits, open, plan
 
-_FUNCTIONS = ("check", "convert", "inspect", "open", "plan")
+_FUNCTIONS = ("check", "convert", "evaluate", "imatrix", "inspect", "logits", "open", "plan")
 
-__all__ = ["__version__", "check", "convert", "inspect", "open", "plan"]
+__all__ = ["__version__", "check", "convert", "evaluate", "imatrix", "inspect", "logits", "open", "plan"]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from hub.architecture import Configured
     from hub.ir.model import Model
     from hub.ir.part import Shape
@@ -31,6 +33,7 @@ class Format:
             folder), `names` the files in it (empty for a file).
         reader: ``module:class`` of a `Reader`, or None for formats that are only written.
         writer: ``module:class`` of a `Writer`, or None for formats that are only read.
+        importance: ``module:class`` of an `ImportanceFile`, or None for formats that have no such files.
         variants: what may follow the name after a colon, with a line about each.
         needs: packages that are not part of hub, as ``{"onnx": "pip install weighthub[onnx]"}``.
         api: the API version that the plugin was written for.
@@ -41,6 +44,7 @@ class Format:
     detect: str
     reader: str | None = None
     writer: str | None = None
+    importance: str | None = None
     variants: Mapping[str, str] = field(default_factory=dict)
     needs: Mapping[str, str] = field(default_factory=dict)
     api: tuple[int, int] = API_VERSION
@@ -199,4 +203,57 @@ class Writer(ABC):
 
         Returns:
             The files, the metadata that they carry (for `hub plan`), and notes for the plan.
+        """
+
+
+@dataclass(frozen=True)
+class Importance:
+    """How much the inputs of one tensor weigh, from running the model on a text.
+
+    Attributes:
+        name: the format's name of the tensor.
+        sums: (matrices, in) f64, sum of the squares of every input column; one matrix, or one for each expert.
+        counts: (matrices,) int64, rows that each met.
+    """
+
+    name: str
+    sums: np.ndarray[Any, np.dtype[np.float64]]
+    counts: np.ndarray[Any, np.dtype[np.int64]]
+
+
+@dataclass(frozen=True)
+class CalibrationText:
+    """The text behind figures of importance: its name, and how many chunks of how many tokens were run."""
+
+    name: str
+    chunks: int
+    context: int
+
+
+class ImportanceFile(ABC):
+    """A format's file of figures of importance, which its quantizers weight errors with.
+
+    Attributes:
+        convention: whose tensor names it uses; see `Model.convention`.
+    """
+
+    convention: str = ""
+
+    @abstractmethod
+    def covers(self, name: str, *, output: bool) -> bool:
+        """Whether such files tell of a tensor, by the format's name.
+
+        Args:
+            output: whether the user asked for the output matrix, too.
+        """
+
+    @abstractmethod
+    def encode(self, found: Sequence[Importance], text: CalibrationText) -> Sequence[bytes]:
+        """The bytes of a file, in pieces.
+
+        Args:
+            found: sorted by name.
+
+        Raises:
+            HubError: something that the format cannot hold.
         """

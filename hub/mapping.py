@@ -304,6 +304,15 @@ def notes(configured: Configured, convention: str) -> list[str]:
     return [note.otherwise for note in rules.notes if not note.holds(configured.values)] if rules else []
 
 
+def relations(configured: Configured, convention: str) -> list[Relation]:
+    """How every tensor of a convention comes from canonical ones.
+
+    Raises:
+        ArchitectureError: the architecture has no table for that convention.
+    """
+    return list(_table(configured, _convention(configured, convention).tensors).values())
+
+
 def _convention(configured: Configured, convention: str) -> Convention:
     found = configured.architecture.formats.get(convention)
     if found is None:

@@ -10,7 +10,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from hub.errors import MissingDependency, PluginError, UsageError, printable
-from hub.format import API_VERSION, Format, LayoutEntry, QuantizerEntry, Reader, Writer
+from hub.format import API_VERSION, Format, ImportanceFile, LayoutEntry, QuantizerEntry, Reader, Writer
 
 if TYPE_CHECKING:
     from hub.layout import Layout
@@ -163,6 +163,23 @@ class Registry:
         made: Writer = resolve(found.writer, dict(found.needs))()
         return made
 
+    def importance(self, name: str | None = None) -> ImportanceFile:
+        """The importance files of the format `name`, or of the only one that has such files.
+
+        Raises:
+            UsageError: there is no such format, it has none, or several have and none was named.
+        """
+        having = sorted(format.name for format in self.formats.values() if format.importance)
+        if name is None and len(having) != 1:
+            raise UsageError(
+                f"formats with importance files: {', '.join(having) or 'none'}", remedy="name one with --to"
+            )
+        found = self.format(name or having[0])
+        if found.importance is None:
+            raise UsageError(f"format {found.name} has no importance files; {', '.join(having) or 'none'} has")
+        made: ImportanceFile = resolve(found.importance, dict(found.needs))()
+        return made
+
     @cached_property
     def layout_names(self) -> list[str]:
         """Names of all layouts, those of the core included."""
@@ -242,7 +259,16 @@ def _check_architecture(reference: str) -> None:
         raise PluginError(f"architecture file {reference}: {error}") from None
     data = parse(text, name=reference)
     # One that adds formats to a known family has nothing else.
-    build({"family": "?", "summary": "", "match": {"architectures": (), "model_type": ""}, "config": {}, "tensors": {}, **data})
+    build(
+        {
+            "family": "?",
+            "summary": "",
+            "match": {"architectures": (), "model_type": ""},
+            "config": {},
+            "tensors": {},
+            **data,
+        }
+    )
 
 
 def _entry_points() -> Iterable[tuple[str, str, str, Any]]:

@@ -10,6 +10,7 @@ from types import FrameType
 
 import click
 
+from hub.cli import running as running  # adds its commands
 from hub.cli.commands import cli
 from hub.errors import MAX_LINE, HubError, printable
 

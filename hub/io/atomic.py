@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 from hub.errors import OutputError
@@ -267,6 +268,26 @@ def check_room(final: str | os.PathLike[str], need: int) -> None:
         raise _refuse(error, folder) from None
     if free < need:
         raise OutputError(f"{need} bytes are needed there, {free} are free", path=folder, remedy="free some space")
+
+
+def write_pieces(path: str | os.PathLike[str], pieces: Sequence[bytes], *, force: bool) -> int:
+    """Write a file whose bytes are all known, whole or not at all.
+
+    Returns:
+        Its size in bytes.
+
+    Raises:
+        OutputError: it exists and `force` was not given, or cannot be written.
+    """
+    size = sum(map(len, pieces))
+    with AtomicOutput(path, folder=False, force=force) as output:
+        file, offset = output.create("", size), 0
+        for piece in pieces:
+            file.write(piece, offset)
+            offset += len(piece)
+        output.seal()
+        output.commit()
+    return size
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

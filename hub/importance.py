@@ -1,0 +1,148 @@
+"""How much the inputs of every weight matrix weigh: sums of squared activations, for quantizers that weight errors.
+
+The figures are those of llama-imatrix (tools/imatrix/imatrix.cpp of llama.cpp 0c1e570): over all tokens of all chunks,
+for each matrix the sum of squares of every input column and the number of rows it met; of experts for each its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import hub_native
+from hub.architecture import Configured
+from hub.errors import UsageError, WeightError
+from hub.format import Importance, ImportanceFile
+from hub.mapping import Relation, relations
+from hub.perplexity import HEAD_BYTES
+from hub.transforms import Join, Stack
+
+if TYPE_CHECKING:
+    from hub.pipeline import Progress
+    from hub.runner import Runner
+
+    Ids = np.ndarray[Any, np.dtype[np.int32]]
+    F32Array = np.ndarray[Any, np.dtype[np.float32]]
+    F64Array = np.ndarray[Any, np.dtype[np.float64]]
+
+
+@dataclass
+class Moments:
+    """What met one matrix: `sums` (in,) f64 of squared inputs, `count` of rows."""
+
+    sums: F64Array
+    count: int
+
+
+class Collector:
+    """Listens to a runner's products.
+
+    Args:
+        wanted: canonical names of the tensors that are of interest.
+
+    Attributes:
+        moments: by canonical tensor name, of those that were met.
+    """
+
+    def __init__(self, wanted: Collection[str]) -> None:
+        self.moments: dict[str, Moments] = {}
+        self._wanted = wanted
+        self._last: tuple[F32Array, F64Array] | None = None
+
+    def __call__(self, module: str, x: F32Array) -> None:
+        """Count in the input of a module, (tokens, in) f32."""
+        name = f"{module}.weight"
+        if name not in self._wanted:
+            return
+        squares = self._squares(x)
+        found = self.moments.get(name)
+        if found is None:
+            self.moments[name] = Moments(squares.copy(), len(x))
+        else:
+            found.sums += squares
+            found.count += len(x)
+
+    def _squares(self, x: F32Array) -> F64Array:
+        # Queries, keys and values have one input; what was summed last is not summed again.
+        if self._last is None or self._last[0] is not x:
+            out = np.zeros(x.shape[1])
+            hub_native.sum_squares(np.ascontiguousarray(x), out)
+            self._last = x, out
+        return self._last[1]
+
+
+def told(configured: Configured, writer: ImportanceFile, *, output: bool) -> list[Relation]:
+    """The tensors that a format tells the importance of, with what they are made of, sorted by name.
+
+    Args:
+        output: whether the output matrix is one of them.
+
+    Raises:
+        ArchitectureError: the family has no names in that format.
+    """
+    found = relations(configured, writer.convention)
+    covered = [relation for relation in found if relation.make is None and writer.covers(relation.name, output=output)]
+    return sorted(covered, key=lambda relation: relation.name.encode())
+
+
+def sources(found: Sequence[Relation]) -> frozenset[str]:
+    """Canonical names of what tensors are made of."""
+    return frozenset(source for relation in found for source in relation.sources)
+
+
+def run(runner: Runner, chunks: Sequence[Ids], *, output: bool, progress: Progress) -> None:
+    """Run all chunks.
+
+    Args:
+        output: whether the output matrix is run too.
+
+    Raises:
+        HubError: they cannot be run, or give numbers that are not finite.
+    """
+    step = max(1, HEAD_BYTES // (4 * runner.vocab_size))
+    progress.start("run", sum(map(len, chunks)) * runner.weight_bytes)
+    for ids in chunks:
+        hidden = runner.hidden(ids)
+        for row in range(0, len(hidden) if output else 0, step):
+            runner.head(hidden[row : row + step])
+        progress.advance(len(ids) * runner.weight_bytes)
+
+
+def localised(found: Sequence[Relation], moments: Mapping[str, Moments], path: str) -> list[Importance]:
+    """What was met under the names of a format, without tensors that nothing met.
+
+    Raises:
+        UsageError: nothing met any of them.
+        WeightError: activations are not finite, or squared beyond every range.
+    """
+    out = [joined for relation in found if (joined := _joined(relation, moments)) is not None]
+    if not out:
+        raise UsageError("the model has no matrix that the format tells the importance of", path=path)
+    for item in out:
+        if not np.isfinite(item.sums).all():
+            raise WeightError("the activations that meet it are not finite", path=path, tensor=item.name)
+    return out
+
+
+def _joined(relation: Relation, moments: Mapping[str, Moments]) -> Importance | None:
+    """The sums of a tensor that is made of several: stacked ones keep theirs, any other way they share an input."""
+    met = [moments.get(source) for source in relation.sources]
+    width = next((len(one.sums) for one in met if one is not None), None)
+    if width is None:
+        return None
+    flow = [
+        (np.zeros((1, width)), np.zeros(1, np.int64)) if one is None else (one.sums[None], np.array([one.count]))
+        for one in met
+    ]
+    for step in relation.steps:
+        count = step.count if isinstance(step, Join) else 1
+        groups = [flow[i : i + count] for i in range(0, len(flow), count)]
+        if isinstance(step, Stack):
+            flow = [tuple(np.concatenate([one[k] for one in group]) for k in (0, 1)) for group in groups]  # type: ignore[misc]
+        else:
+            flow = [group[0] for group in groups]
+    (sums, counts), *_ = flow
+    return Importance(relation.name, sums, counts)
