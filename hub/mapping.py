@@ -147,7 +147,7 @@ class _Reading:
             self._undo(relation, tensor)
         elif not self.model.convention and (wanted := self._spelled(name)) is not None:
             self._keep(tensor if wanted == name else tensor.renamed(wanted), wanted)
-        elif reason := self.configured.ignored(name):
+        elif reason := self.model.beside.get(name) or self.configured.ignored(name):
             self.dropped.append((name, reason))
         else:
             self.unknown.append(name)

@@ -50,6 +50,8 @@ class Model:
         load_tokenizer: reads the tokenizer; separate because it is costly and not every use needs it.
         load_about: reads the model card and generation settings.
         sources: every open file, so that a change while reading is noticed and all can be closed.
+        beside: tensors that are no weights of the model, whatever its architecture, with what they are: they stay in
+            a file of the same convention and do not go into another.
         companions: names of further files of the model (templates, licences, generation settings).
         notes: what the reader tolerated and the user should know.
     """
@@ -66,6 +68,7 @@ class Model:
     load_tokenizer: Callable[[Architecture | None], Tokenizer | None] = lambda _: None
     load_about: Callable[[], About] = About
     sources: Sequence[FileSource] = ()
+    beside: Mapping[str, str] = field(default_factory=dict)
     companions: Sequence[str] = ()
     notes: Sequence[str] = ()
 

@@ -52,7 +52,8 @@ def misfit(source: Scheme, target: Scheme) -> str | None:
 
 def _name(values: Affine | Codebook) -> str:
     if isinstance(values, Codebook):
-        return f"codebook of {len(values.table)}"
+        vectors = f" vectors of {values.width}" if values.width > 1 else ""
+        return f"codebook of {len(values.table) // values.width}{vectors}"
     if values.dtype is not None:
         return values.dtype.name
     return f"{'i' if values.signed else 'u'}{values.bits}"
@@ -62,7 +63,15 @@ def _values_fit(source: Affine | Codebook, target: Affine | Codebook) -> bool:
     if isinstance(source, Affine) and isinstance(target, Affine):
         same_kind = source.signed == target.signed and source.dtype == target.dtype
         return same_kind and source.bits <= target.bits
-    return source == target
+    # Zeros of either sign are equal as numbers, and not the same weight.
+    return source == target and (isinstance(source, Affine) or _same_signs(source, target))
+
+
+def _same_signs(source: Codebook, target: Affine | Codebook) -> bool:
+    from math import copysign
+
+    assert isinstance(target, Codebook)
+    return all(copysign(1, a) == copysign(1, b) for a, b in zip(source.table, target.table, strict=True) if a == 0)
 
 
 def _groups_fit(source: Groups, target: Groups) -> bool:

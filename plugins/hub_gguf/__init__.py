@@ -27,7 +27,7 @@ def hub_formats() -> list[Format]:
 
 @hookimpl
 def hub_layouts() -> list[LayoutEntry]:
-    names = [*(t.layout for t in (*QUANTIZED, *DECODED)), *(f"{t.layout}/scaled" for t in SCALED)]
+    names = [*(t.layout for t in (*QUANTIZED, *DECODED)), *(t.scaled_layout for t in SCALED)]
     return [LayoutEntry(name, "hub_gguf.layouts:make") for name in names]
 
 

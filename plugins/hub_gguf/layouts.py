@@ -26,6 +26,7 @@ from hub.api import (
 )
 from hub_gguf import layouts_affine, layouts_grid, layouts_table
 from hub_gguf.blocks import stored
+from hub_gguf.factors import scale_spec
 from hub_gguf.types import GgmlType, type_of
 
 MEANINGS = {**layouts_affine.MEANINGS, **layouts_table.MEANINGS, **layouts_grid.MEANINGS}
@@ -102,7 +103,7 @@ class ScaledLayout(GgmlLayout):
 
     def __init__(self, kind: GgmlType) -> None:
         super().__init__(kind)
-        self.name = scaled_name(kind)
+        self.name = kind.scaled_layout
         self.kernel = None
 
     def parts(self, shape: Shape) -> Mapping[str, PartSpec]:
@@ -133,18 +134,8 @@ class ScaledLayout(GgmlLayout):
         return out
 
 
-def scaled_name(kind: GgmlType) -> str:
-    """The name of the layout of that type with a factor in a tensor of its own."""
-    return f"{kind.layout}/scaled"
-
-
-def scale_spec(shape: Shape) -> PartSpec:
-    """The part of the factors of a tensor of that shape: one for all rows, or one for those of each expert."""
-    return PartSpec(F32, (shape[0],), 0, shape[1]) if len(shape) > 2 else PartSpec(F32, (1,), None)
-
-
 def make(name: str) -> GgmlLayout:
     """The layout of that name."""
     kind = type_of(name)
     assert kind is not None
-    return ScaledLayout(kind) if name == scaled_name(kind) else GgmlLayout(kind)
+    return ScaledLayout(kind) if name == kind.scaled_layout else GgmlLayout(kind)

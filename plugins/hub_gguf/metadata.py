@@ -13,7 +13,7 @@ from hub_gguf.general import count_parameters, facts_kvs, front_matter
 from hub_gguf.kv import Kv, KvType
 from hub_gguf.reader import GgufArray
 from hub_gguf.tokenizer import tokenizer_kvs
-from hub_gguf.types import BY_LAYOUT
+from hub_gguf.types import type_of
 
 QUANTIZATION_VERSION = 2
 """GGML_QNT_VERSION: which generation of block layouts the file has."""
@@ -26,8 +26,11 @@ _TYPES = {
 _GUESSES = {
     "F32": 0, "F16": 1, "BF16": 32, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9,
     "Q2_K": 10, "Q3_K": 12, "Q4_K": 15, "Q5_K": 17, "Q6_K": 18,
+    "IQ2_XXS": 19, "IQ2_XS": 20, "IQ3_XXS": 23, "IQ1_S": 24, "IQ4_NL": 25, "IQ3_S": 26, "IQ2_S": 28, "IQ4_XS": 30,
+    "IQ1_M": 31, "TQ1_0": 36, "TQ2_0": 37, "MXFP4": 38, "NVFP4": 39, "Q1_0": 40, "Q2_0": 41,
 }  # fmt: skip
-"""File type by the most frequent tensor type, as llama.cpp guesses it for files that do not say."""
+"""File type by the most frequent tensor type, as llama.cpp guesses it for files that do not say; MXFP4, which it does
+not guess, as its converter says."""
 
 _NOT_COPIED = ("split.no", "split.count", "split.tensors.count", "general.alignment")
 
@@ -92,7 +95,9 @@ def file_type(tensors: Sequence[Laid], variant: str) -> int:
     counts: Counter[str] = Counter()
     for tensor in tensors:
         if len(tensor.shape) > 1:
-            counts[BY_LAYOUT[tensor.layout].name] += math.prod(tensor.shape)
+            kind = type_of(tensor.layout)
+            assert kind is not None
+            counts[kind.name] += math.prod(tensor.shape)
     most = counts.most_common(1)
     return _GUESSES.get(most[0][0], 0) if most else 0
 

@@ -35,6 +35,11 @@ class GgmlType:
         return self.dense or f"ggml.{self.name}"
 
     @property
+    def scaled_layout(self) -> str:
+        """hub's name of the layout with a factor in a tensor of its own, for those in `SCALED`."""
+        return f"{self.layout}/scaled"
+
+    @property
     def word(self) -> str:
         """What a user may type for it."""
         return self.name.lower()

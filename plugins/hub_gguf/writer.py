@@ -23,11 +23,12 @@ from hub.api import (
     padded,
     printable,
 )
+from hub_gguf.factors import name_of, orphans, scale_spec
 from hub_gguf.filetypes import FILE_TYPES, Choice, Facts, choose, fallback, order, quantizes
 from hub_gguf.kv import Kv, encode, parse_override
 from hub_gguf.metadata import file_metadata
 from hub_gguf.reader import MAX_NAME
-from hub_gguf.types import BY_LAYOUT, WRITABLE, GgmlType
+from hub_gguf.types import BY_LAYOUT, WRITABLE, GgmlType, type_of
 
 ALIGNMENT = 32
 """Always the default: llama.cpp's own tools lay data out with it whatever `general.alignment` says."""
@@ -56,7 +57,7 @@ class GgufWriter(Writer):
         for tensor in ordered:
             _check_tensor(tensor)
         if not request.variant:
-            return [self._kept(tensor, request) for tensor in ordered], []
+            return _without_orphans([self._kept(tensor, request) for tensor in ordered])
         choices = choose(
             [(tensor.name, tensor.shape) for tensor in ordered],
             request.variant,
@@ -64,8 +65,7 @@ class GgufWriter(Writer):
             pure=request.recipe.pure,
             manual={tensor.name: _manual(tensor, request) for tensor in ordered}.get,
         )
-        made = [_assignment(tensor, choice) for tensor, choice in zip(ordered, choices, strict=True)]
-        return made, []
+        return _without_orphans([_assignment(tensor, choice) for tensor, choice in zip(ordered, choices, strict=True)])
 
     def _kept(self, tensor: Tensor, request: Request) -> Assignment:
         """Without a variant every tensor keeps its layout where GGUF has it; vectors become f32."""
@@ -73,7 +73,7 @@ class GgufWriter(Writer):
         if given is not None:
             final = fallback(given, tensor.shape[-1])
             return Assignment(tensor, final.layout, "as the user asked", final != given)
-        if tensor.layout in BY_LAYOUT and (len(tensor.shape) > 1 or tensor.layout not in _FLOATS):
+        if type_of(tensor.layout) and (len(tensor.shape) > 1 or tensor.layout not in _FLOATS):
             return Assignment(tensor, tensor.layout)
         return Assignment(tensor, "f32", "vectors are f32" if len(tensor.shape) < 2 else "")
 
@@ -89,20 +89,19 @@ class GgufWriter(Writer):
         kvs, more = _with_settings(kvs, request)
         infos = bytearray()
         placed: dict[tuple[str, str], int] = {}
-        position = 0
+        position = count = 0
         for tensor in tensors:
-            kind = BY_LAYOUT[tensor.layout]
-            dims = _dimensions(tensor.shape)
-            name = tensor.name.encode()
-            infos += len(name).to_bytes(8, "little") + name
-            infos += len(dims).to_bytes(4, "little")
-            for dim in dims:
-                infos += dim.to_bytes(8, "little")
-            infos += kind.id.to_bytes(4, "little") + position.to_bytes(8, "little")
-            ((part, nbytes),) = tensor.parts.items()
-            placed[tensor.name, part] = position
-            position = padded(position + nbytes, ALIGNMENT)
-        head = b"GGUF" + (3).to_bytes(4, "little") + len(tensors).to_bytes(8, "little")
+            for part, nbytes in tensor.parts.items():
+                name, kind, dims = _stored_as(tensor, part)
+                infos += len(name).to_bytes(8, "little") + name
+                infos += len(dims).to_bytes(4, "little")
+                for dim in dims:
+                    infos += dim.to_bytes(8, "little")
+                infos += kind.id.to_bytes(4, "little") + position.to_bytes(8, "little")
+                placed[tensor.name, part] = position
+                position = padded(position + nbytes, ALIGNMENT)
+                count += 1
+        head = b"GGUF" + (3).to_bytes(4, "little") + count.to_bytes(8, "little")
         head += len(kvs).to_bytes(8, "little") + encode(kvs) + infos
         start = padded(len(head), ALIGNMENT)
         head += bytes(start - len(head))
@@ -113,6 +112,24 @@ class GgufWriter(Writer):
             placed={key: start + offset for key, offset in placed.items()},
         )
         return [file], {kv.key: kv.value for kv in kvs}, [*notes, *more]
+
+
+def _stored_as(tensor: Laid, part: str) -> tuple[bytes, GgmlType, list[int]]:
+    """Name, type and dimensions of the tensor that holds a part."""
+    name = name_of(tensor.name, part)
+    if name != tensor.name:
+        return name.encode(), BY_LAYOUT["f32"], _dimensions(scale_spec(tensor.shape).shape)
+    kind = type_of(tensor.layout)
+    assert kind is not None
+    return name.encode(), kind, _dimensions(tensor.shape)
+
+
+def _without_orphans(made: list[Assignment]) -> tuple[list[Assignment], list[str]]:
+    left = orphans({one.tensor.name: one.layout for one in made})
+    if not left:
+        return made, []
+    note = f"{len(left)} scales of 4-bit activations left out, their weights are no 4-bit floats any more"
+    return [one for one in made if one.tensor.name not in left], [note]
 
 
 def _dimensions(shape: Shape) -> list[int]:
@@ -158,7 +175,7 @@ def _manual(tensor: Tensor, request: Request) -> GgmlType | None:
 
 def _assignment(tensor: Tensor, choice: Choice | None) -> Assignment:
     if choice is None:
-        keeps = tensor.layout in BY_LAYOUT and tensor.layout not in _FLOATS
+        keeps = type_of(tensor.layout) is not None and tensor.layout not in _FLOATS
         return Assignment(tensor, tensor.layout if keeps else "f32", "never quantized")
     return Assignment(tensor, choice.type.layout, choice.why, choice.type != choice.wanted)
 

@@ -10,7 +10,7 @@ from hub.errors import HubError
 from hub_gguf.filetypes import FILE_TYPES, fallback
 from hub_gguf.kvtypes import KvType
 from hub_gguf.layouts import GgmlLayout
-from hub_gguf.types import BY_ID, BY_NAME, QUANTIZED, REMOVED
+from hub_gguf.types import BY_ID, BY_NAME, DECODED, QUANTIZED, REMOVED, type_of
 
 
 @pytest.mark.parametrize("kind", list(GGMLQuantizationType), ids=lambda kind: kind.name)
@@ -29,12 +29,26 @@ def test_types_that_the_package_does_not_know_yet():
     assert {name for name in BY_NAME if name not in GGMLQuantizationType.__members__} <= {"Q1_0", "Q2_0", "NVFP4"}
 
 
+def test_every_type_of_model_files_has_a_layout():
+    """Q8_1 and Q8_K are what activations are rounded to while a model runs; integers are no weights."""
+    others = {kind.name for kind in BY_ID.values() if kind.dense is None} - {
+        kind.name for kind in (*QUANTIZED, *DECODED)
+    }
+    assert others == {"Q8_1", "Q8_K"}
+
+
+def test_a_layout_with_a_further_part_is_of_its_type():
+    assert type_of("ggml.NVFP4/scaled") is BY_NAME["NVFP4"] is type_of("ggml.NVFP4")
+    assert type_of("f16") is BY_NAME["F16"]
+    assert type_of("mlx.affine/4bit-g64") is None
+
+
 def test_removed_ids_are_free():
     assert not set(REMOVED) & set(BY_ID)
     assert set(range(43)) == set(REMOVED) | set(BY_ID)
 
 
-@pytest.mark.parametrize("kind", QUANTIZED, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", [*QUANTIZED, *DECODED], ids=lambda kind: kind.name)
 def test_the_kernels_agree_on_blocks(kind):
     assert tuple(hub_native.block(kind.word)) == (kind.block, kind.bytes)
 
@@ -72,7 +86,7 @@ def test_rows_that_are_not_whole_blocks_fall_back(wanted, width, got):
     assert fallback(BY_NAME[wanted], width) == BY_NAME[got]
 
 
-@pytest.mark.parametrize("kind", QUANTIZED, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", [*QUANTIZED, *DECODED], ids=lambda kind: kind.name)
 def test_layouts_say_what_they_cannot_hold(kind):
     layout = GgmlLayout(kind)
     assert layout.fits((3, kind.block)) is None

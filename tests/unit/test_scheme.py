@@ -11,12 +11,12 @@ from hub import reference
 from hub.api import BF16, DTYPES, F16, F32, U8, Affine, Blocks, Codebook, Const, Holding, Index, Scheme, Stored, misfit
 from hub.layout import DENSE
 from hub_gguf.layouts import GgmlLayout
-from hub_gguf.types import QUANTIZED
+from hub_gguf.types import DECODED, QUANTIZED
 
 Q4 = Scheme(Affine(4), Blocks((1, 32)), Stored(F16), zero=Const(8.0))
 GPTQ = Scheme(Affine(4), Blocks((1, 128)), Stored(F16), zero=Stored(U8))
 MLX = Scheme(Affine(4), Blocks((1, 64)), Stored(BF16), offset=Stored(BF16))
-LAYOUTS = {kind.name: GgmlLayout(kind) for kind in QUANTIZED}
+LAYOUTS = {kind.name: GgmlLayout(kind) for kind in (*QUANTIZED, *DECODED)}
 
 
 @pytest.mark.parametrize("scheme", [Q4, GPTQ, MLX, *(layout.scheme((1, 256)) for layout in LAYOUTS.values())])
@@ -60,6 +60,13 @@ def test_what_fits(source, target):
         (GPTQ, replace(GPTQ, zero=Const(8.0)), "zero"),  # stored zeros need a place
         (MLX, replace(MLX, offset=Const(0.0)), "offset"),
         (replace(Q4, signs=True), Q4, "signs"),
+        (
+            replace(Q4, values=Codebook((0.0, 1.0, -0.0, -1.0))),
+            replace(Q4, values=Codebook((0.0, 1.0, 0.0, -1.0))),
+            "codes",
+        ),
+        (replace(Q4, values=Codebook((1.0, 2.0) * 4, 4)), Q4, "codebook of 2 vectors of 4"),
+        (replace(Q4, values=Codebook((1.0, 2.0) * 4, 4)), replace(Q4, values=Codebook((1.0, 2.0) * 4, 2)), "codebook"),
         (Q4, replace(Q4, scale=Scheme(Affine(6), Blocks((1, 8)), Stored(F16))), "another way"),
         (replace(Q4, scale=Scheme(Affine(6), Blocks((1, 8)), Stored(F16))), Q4, "another way"),
     ],

@@ -1,0 +1,169 @@
+"""Files with the tensor types that hub decodes and does not make: copied, widened, run, and refused where damaged.
+
+Their blocks are ggml's own (tests/data/golden/ggml), dealt out over a small Llama.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_models import DATA, GGUF_TYPES, folder, llama_config, read_gguf, read_safetensors, write_gguf
+
+import hub
+from hub.errors import UsageError, WeightError
+from hub.recipe import Rule
+from hub.runner import Runner
+
+FTYPES = {
+    "iq4_nl": 25, "iq4_xs": 30, "mxfp4": 38, "nvfp4": 39, "iq3_s": 26, "iq3_xxs": 23, "iq2_s": 28, "iq2_xs": 20,
+    "iq2_xxs": 19, "tq1_0": 36, "tq2_0": 37, "iq1_m": 31, "iq1_s": 24, "q1_0": 40, "q2_0": 41,
+}  # fmt: skip
+WORDS = {number: word for word, (number, _, _) in GGUF_TYPES.items()}
+IDS = [1, 5, 60, 33, 2, 2, 17]
+
+
+@pytest.fixture(scope="module")
+def floats(tmp_path_factory) -> Path:
+    """A small Llama as a GGUF file of f32."""
+    base = tmp_path_factory.mktemp("floats")
+    hub.convert(folder(base / "model", llama_config()), base / "f32.gguf", to="gguf:f32", verify="none")
+    return base / "f32.gguf"
+
+
+def golden(kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """Blocks of a type that decode to ordinary weights, and these weights as ggml reads them."""
+    _, block, size = GGUF_TYPES[kind]
+    with np.load(DATA / "golden" / "ggml" / f"{kind.upper()}.npz") as file:
+        blocks, weights = file["imatrix"].reshape(-1, size), file["imatrix_f32"].reshape(-1, block)
+    fine = (np.isfinite(weights) & (np.abs(weights) < 8)).all(axis=1)
+    return blocks[fine], weights[fine]
+
+
+def as_type(source: Path, path: Path, kind: str) -> dict[str, np.ndarray]:
+    """Write the model with matrices of blocks of that type; the weights, by name."""
+    kvs, tensors = read_gguf(source)
+    kvs = [(key, word, FTYPES[kind] if key == "general.file_type" else value) for key, word, value in kvs]
+    blocks, weights = golden(kind)
+    random, out, made = np.random.default_rng(3), {}, {}
+    for name, (number, shape, raw) in tensors.items():
+        count = int(np.prod(shape))
+        if len(shape) < 2:
+            made[name] = WORDS[number], shape, raw[: 4 * count]
+            out[name] = np.frombuffer(raw, "<f4", count)
+            continue
+        chosen = random.integers(0, len(blocks), count // weights.shape[1])
+        made[name] = kind, shape, blocks[chosen].tobytes()
+        out[name] = weights[chosen].reshape(shape)
+    write_gguf(path, kvs, made)
+    return out
+
+
+@pytest.fixture(scope="module", params=FTYPES)
+def model(request, floats, tmp_path_factory):
+    """(type, file, weights by name)"""
+    path = tmp_path_factory.mktemp("types") / f"{request.param}.gguf"
+    return request.param, path, as_type(floats, path, request.param)
+
+
+def plan(path: Path, to: str, **more):
+    with hub.open(path) as opened:
+        return hub.plan(opened, to=to, **more)
+
+
+def same(ours: np.ndarray, theirs: np.ndarray) -> bool:
+    return ours.shape == theirs.shape and np.array_equal(
+        np.ascontiguousarray(ours, np.float32).view(np.uint32), np.ascontiguousarray(theirs, np.float32).view(np.uint32)
+    )
+
+
+def test_a_copy_keeps_every_byte(model, tmp_path) -> None:
+    _, source, _ = model
+    planned = plan(source, "gguf")
+    assert {(entry.route, entry.fidelity) for entry in planned.entries} == {("copy", "identical")}
+    hub.convert(source, tmp_path / "copy.gguf", to="gguf", verify="weights")
+    before, after = read_gguf(source), read_gguf(tmp_path / "copy.gguf")
+    assert [name for name, *_ in before[1].items()] == [name for name, *_ in after[1].items()]
+    assert before[1] == after[1]
+    assert dict((key, value) for key, _, value in before[0]).items() <= {k: v for k, _, v in after[0]}.items()
+
+
+def test_widened_weights_are_ggmls(model, tmp_path) -> None:
+    _, source, weights = model
+    planned = plan(source, "gguf:f32")
+    assert {entry.fidelity for entry in planned.entries if entry.route == "dequantize"} == {"exact"}
+    hub.convert(source, tmp_path / "wide.gguf", to="gguf:f32", verify="weights")
+    for name, (number, shape, raw) in read_gguf(tmp_path / "wide.gguf")[1].items():
+        assert number == 0
+        assert same(np.frombuffer(raw, "<f4", int(np.prod(shape))).reshape(shape), weights[name]), name
+
+
+def test_halves_are_not_promised(model) -> None:
+    _, source, _ = model
+    for variant in ("f16", "bf16"):
+        planned = plan(source, f"gguf:{variant}")
+        assert {entry.fidelity for entry in planned.entries if entry.route == "dequantize"} == {"lossy"}
+
+
+def test_a_folder_has_the_weights(model, tmp_path) -> None:
+    _, source, weights = model
+    hub.convert(source, tmp_path / "out", to="safetensors:f32", verify="weights")
+    found = {}
+    for file in (tmp_path / "out").glob("*.safetensors"):
+        found |= read_safetensors(file)
+    for ours, theirs in (
+        ("model.embed_tokens", "token_embd"),
+        ("lm_head", "output"),
+        ("model.layers.1.mlp.down_proj", "blk.1.ffn_down"),
+        ("model.layers.0.self_attn.v_proj", "blk.0.attn_v"),
+    ):
+        assert same(found[f"{ours}.weight"], weights[f"{theirs}.weight"]), ours
+
+
+def test_it_runs_where_it_lies(model, tmp_path) -> None:
+    """Exact mode is a sum of decoded weights in one order, so the file of f32 gives the same bits."""
+    _, source, _ = model
+    hub.convert(source, tmp_path / "wide.gguf", to="gguf:f32", verify="none")
+    logits = []
+    for path in (source, tmp_path / "wide.gguf"):
+        with hub.open(path) as opened, Runner(opened) as runner:
+            logits.append(runner.logits(IDS))
+    assert np.isfinite(logits[0]).all()
+    assert same(*logits)
+
+
+def test_there_is_no_quantizer(model, floats) -> None:
+    kind, source, _ = model
+    with pytest.raises(UsageError, match=f"no layout '{kind}'"):
+        plan(floats, "gguf:q8_0", rules=[Rule("output.weight", kind)])
+    planned = plan(source, "gguf:q8_0")
+    assert {entry.route for entry in planned.entries if len(entry.tensor.shape) > 1} == {"requantize"}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in FTYPES if kind not in ("mxfp4", "nvfp4")])
+def test_a_scale_that_is_not_finite_is_damage(kind, floats, tmp_path) -> None:
+    at = {"tq1_0": 52, "tq2_0": 64}.get(kind, 0)
+    as_type(floats, tmp_path / "bad.gguf", kind)
+    damage(tmp_path / "bad.gguf", "blk.1.ffn_up.weight", kind, at)
+    with pytest.raises(WeightError, match=r"blk\.1\.ffn_up\.weight.* not finite"):
+        hub.convert(tmp_path / "bad.gguf", tmp_path / "out.gguf", to="gguf", verify="none")
+    assert not (tmp_path / "out.gguf").exists()
+
+
+def test_the_exponent_that_is_no_number_is_damage(floats, tmp_path) -> None:
+    as_type(floats, tmp_path / "bad.gguf", "mxfp4")
+    damage(tmp_path / "bad.gguf", "blk.1.ffn_up.weight", "mxfp4", 0, b"\xff" + b"\x77" * 16)
+    with pytest.raises(WeightError, match="not finite"):
+        hub.convert(tmp_path / "bad.gguf", tmp_path / "out.gguf", to="gguf:f32", verify="none")
+
+
+def damage(path: Path, name: str, kind: str, at: int, new: bytes | None = None) -> None:
+    """Make the f16 scale of the third block of a tensor infinite, or put `new` there."""
+    raw = path.read_bytes()
+    _, _, data = read_gguf(path)[1][name]
+    start = raw.index(data[:512]) + 2 * GGUF_TYPES[kind][2] + at
+    if kind == "iq1_m":
+        start, new = start + 48, b"\x00\x00\x00\x00\x00\xc0\x00\x70"  # a nibble on top of each of four words: 0x7c00
+    new = new or b"\x00\x7c"
+    path.write_bytes(raw[:start] + new + raw[start + len(new) :])
