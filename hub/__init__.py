@@ -6,6 +6,7 @@ per tensor what was lost where it is not.
     with hub.open("tests/data/tiny-llama") as model:
         print(len(model.tensors))
     report = hub.convert("tests/data/tiny-llama", "tiny.gguf", to="gguf:q4_k_m")
+    report = hub.verify("tests/data/tiny-llama", "tiny.gguf")
 
 Functions are loaded on first use, so that importing the package costs nothing.
 """
@@ -17,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 from hub._version import __version__
 
 if TYPE_CHECKING:
-    from hub.session import check, convert, evaluate, imatrix, inspect, logits, open, plan
+    from hub.session import check, convert, diff, evaluate, imatrix, inspect, logits, open, plan, verify
 
-_FUNCTIONS = ("check", "convert", "evaluate", "imatrix", "inspect", "logits", "open", "plan")
+_FUNCTIONS = ("check", "convert", "diff", "evaluate", "imatrix", "inspect", "logits", "open", "plan", "verify")
 
-__all__ = ["__version__", "check", "convert", "evaluate", "imatrix", "inspect", "logits", "open", "plan"]
+__all__ = ["__version__", "check", "convert", "diff", "evaluate", "imatrix", "inspect", "logits", "open", "plan", "verify"]
 
 
 def __getattr__(name: str) -> Any:

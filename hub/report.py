@@ -116,21 +116,41 @@ def make(
         logits: what running both sides found, as `schemas/report.schema.json` has it; None where nothing was run.
         diagnoses: known mistakes that would explain what is wrong.
     """
-    from hub.kernels import isa
-    from hub.memory import peak_private
-
     errors = {result.name: result for result in results}
     data = plan_data(plan)
     for tensor in data["tensors"]:
         result = errors.get(tensor["name"])
-        tensor["error"] = _error(result) if result else None
+        tensor["error"] = error(result) if result else None
+    return figures(
+        os.fspath(path), results, budget, watch, plugins, verify, plan.source.sources, hashes=hashes, logits=logits,
+        diagnoses=diagnoses,
+    ) | {"plan": data}  # fmt: skip
+
+
+def figures(
+    output: str,
+    results: Sequence[TensorResult],
+    budget: Budget,
+    watch: Stopwatch,
+    plugins: Registry,
+    verify: str,
+    sources: Sequence[FileSource],
+    *,
+    hashes: bool,
+    logits: Mapping[str, Any] | None,
+    diagnoses: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """What the reports of a conversion and of a verification have in common; see `make`."""
+    from hub.kernels import isa
+    from hub.memory import peak_private
+
     faults = [{"name": result.name, "fault": result.fault} for result in results if result.fault]
+    rejected = bool(faults or diagnoses or (logits is not None and logits["fault"]))
     return {
         "hub": __version__,
-        "output": os.fspath(path),
-        "verified": verify if results and not faults else ("rejected" if faults else "none"),
+        "output": output,
+        "verified": "rejected" if rejected else verify if results else "none",
         "faults": faults,
-        "plan": data,
         "versions": {
             "python": platform.python_version(),
             **{plugin.distribution: plugin.version for plugin in plugins.plugins if not plugin.error},
@@ -142,11 +162,12 @@ def make(
         "seconds": watch.seconds,
         "logits": None if logits is None else dict(logits),
         "diagnoses": [dict(diagnosis) for diagnosis in diagnoses],
-        "input": [_identity(source, hashes) for source in plan.source.sources],
+        "input": [_identity(source, hashes) for source in sources],
     }
 
 
-def _error(result: TensorResult) -> dict[str, Any]:
+def error(result: TensorResult) -> dict[str, Any]:
+    """How a tensor compares with its source."""
     sqnr = result.sqnr_db
     return {
         "max_abs": result.max_abs if math.isfinite(result.max_abs) else None,

@@ -1,4 +1,4 @@
-"""The Python API: open, plan, convert, inspect, check. The command line calls these and nothing else."""
+"""The Python API: open, plan, convert, verify, diff, inspect, check. The command line calls these and nothing else."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hub.errors import OutputError, UsageError, printable
+from hub.errors import OutputError, UsageError, VerifyError, printable
 from hub.ir.model import Model
 from hub.plugins import registry
 from hub.recipe import Recipe, Rule
 
 if TYPE_CHECKING:
-    from hub.io.atomic import AtomicOutput
     from hub.layout import Fidelity
     from hub.pipeline import Progress
     from hub.planner import Plan
     from hub.runner import Mode
+    from hub.running import Prepared
     from hub.tiles import Budget
-    from hub.verifier import TensorResult
 
-Verify = Literal["none", "weights"]
+Verify = Literal["none", "weights", "full"]
 DEFAULT_MEMORY = 1 << 30
 """Private memory that a conversion stays below, in bytes."""
 
@@ -116,7 +115,9 @@ def convert(
     recipe: Recipe | None = None,
     rules: Sequence[Rule] = (),
     settings: Mapping[str, Any] | None = None,
-    verify: Verify = "weights",
+    verify: Verify = "full",
+    text: str | os.PathLike[str] | None = None,
+    tokens: int | None = None,
     require: Fidelity | None = None,
     threads: int | None = None,
     max_memory: int = DEFAULT_MEMORY,
@@ -124,6 +125,7 @@ def convert(
     report_to: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
     on_plan: Any = None,
+    on_cost: Any = None,
 ) -> dict[str, Any]:
     """Convert a model and check the result.
 
@@ -133,7 +135,10 @@ def convert(
         to: ``FORMAT[:VARIANT]``.
         from_: the source's format; detected when not given.
         recipe, rules, settings: as in `plan`.
-        verify: `weights` compares every tensor of the output with the source; `none` does not.
+        verify: `weights` compares every tensor of the output with the source, `full` also settings, tokenizer and
+            what both answer to the same tokens; `none` does nothing.
+        text: a file to take those tokens from; the built-in sample when not given.
+        tokens: how many.
         require: the least fidelity that every tensor must keep.
         threads: number of threads; one per core when not given.
         max_memory: private memory in bytes that the process stays below.
@@ -141,6 +146,8 @@ def convert(
         report_to: where to write the report, as JSON.
         progress: told about the work.
         on_plan: called with the `Plan` before anything is written.
+        on_cost: called with what running both sides will cost, before anything is written: `tokens`, `weight_passes`,
+            `estimate_seconds`.
 
     Returns:
         The report; `schemas/report.schema.json` describes it.
@@ -149,7 +156,7 @@ def convert(
         VerifyError: written, but it does not agree with its source; kept as ``TARGET.rejected``.
         HubError: anything else; nothing is left behind.
     """
-    from hub import pipeline, planner, report, verifier
+    from hub import pipeline, planner, report, verification
     from hub.io.atomic import AtomicOutput, check_room
     from hub.memory import Watch
     from hub.scan import scan
@@ -163,37 +170,45 @@ def convert(
             check_target(made, final, force, report_to)
             if require:
                 planner.require(made, require)
+            prepared = prepare(model, text, tokens, budget.threads) if verify == "full" else None
         if on_plan:
             on_plan(made)
+        if on_cost and prepared is not None and prepared.cost:
+            on_cost(prepared.cost)
         with watch.stage("scan"):
             scan(made, plugins, budget, progress)
         check_room(final, made.size)
-        results: list[TensorResult] = []
+        checked = verification.Checked()
         with AtomicOutput(final, folder=made.writer.folder, force=force) as output:
             with watch.stage("convert"):
                 pipeline.fill(made, plugins, output, budget, progress)
                 output.seal()
-            if verify == "weights":
-                with watch.stage("verify"):
-                    results = _verify(made, output, budget, progress)
-                    model.check_unchanged()  # else a source that changed would look like a faulty output
-            rejected = any(result.fault for result in results)
-            landed = output.reject() if rejected else output.commit()
+            if verify != "none":
+                with plugins.reader(made.target_format).open(os.fspath(output.path)) as written:
+                    checked = verification.accept(made, written, prepared, plugins, budget, watch, progress)
+                model.check_unchanged()  # else a source that changed would look like a faulty output
+            landed = output.reject() if checked.wrong else output.commit()
         # As the user spelled it, not as it resolves.
         path = final.with_name(landed.name)
-        out = report.make(made, path, results, budget, watch, plugins, verify, hashes=report_to is not None)
+        out = report.make(
+            made, path, checked.results, budget, watch, plugins, checked.done, hashes=report_to is not None,
+            logits=checked.ran.logits if checked.ran else None, diagnoses=[item.data() for item in checked.diagnoses],
+        )  # fmt: skip
         if report_to is not None:
             report.write(report_to, out)
-        if rejected:
-            verifier.refuse(results, os.fspath(path))
+        if checked.wrong:
+            raise VerifyError("; ".join(checked.wrong), path=path)
         return out
 
 
-def _verify(made: Plan, output: AtomicOutput, budget: Budget, progress: Progress) -> list[TensorResult]:
-    from hub import verifier
+def prepare(model: Model, text: str | os.PathLike[str] | None, tokens: int | None, threads: int) -> Prepared:
+    """Choose what `full` verification runs on; see `hub.running.prepare`."""
+    from hub import running, sample
 
-    with registry().reader(made.target_format).open(os.fspath(output.path)) as written:
-        return verifier.verify(made, written, registry(), budget, progress)
+    given = None if text is None else sample.read_text(text)
+    name = sample.BUILT_IN if text is None else os.fspath(text)
+    request = running.Request(sample.TOKENS if tokens is None else tokens, given, name)
+    return running.prepare(model, request, threads)
 
 
 def _beside(source: str | os.PathLike[str], made: Plan) -> Path:
@@ -273,6 +288,109 @@ def check(
         out = checking.check(model, registry(), budget, progress or Silent())
     out["seconds"] = round(time.monotonic() - started, 3)
     return out
+
+
+def verify(
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    source_format: str | None = None,
+    output_format: str | None = None,
+    level: Literal["weights", "full"] = "full",
+    text: str | os.PathLike[str] | None = None,
+    tokens: int | None = None,
+    threads: int | None = None,
+    max_memory: int = DEFAULT_MEMORY,
+    report_to: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+    on_cost: Any = None,
+    on_report: Any = None,
+) -> dict[str, Any]:
+    """Check that `output` is what a correct conversion of `source` could be, whoever made it.
+
+    Args:
+        source, output: files or folders, of any formats.
+        source_format, output_format: their formats; detected when not given.
+        level: `weights` compares settings, tokenizers and tensors, `full` also runs both on the same tokens.
+        text: a file to take those tokens from; the built-in sample when not given.
+        tokens: how many.
+        threads, max_memory, report_to, progress, on_cost: as in `convert`.
+        on_report: called with the report, also when something is wrong.
+
+    Returns:
+        The report; `schemas/verify.schema.json` describes it.
+
+    Raises:
+        VerifyError: they do not agree; names the mistakes and the worst tensors.
+        HubError: one of them cannot be read, or the source is damaged.
+    """
+    from hub import pipeline, report, verification
+    from hub.memory import Watch
+
+    watch, budget = report.Stopwatch(), _resources(threads, max_memory)
+    with Watch(), open(source, format=source_format) as a, open(output, format=output_format) as b:
+        check_report(report_to, (a, b))
+        prepared = prepare(a, text, tokens, budget.threads) if level == "full" else None
+        if on_cost and prepared is not None and prepared.cost:
+            on_cost(prepared.cost)
+        out, wrong = verification.verify(
+            a, b, registry(), budget, watch, progress or pipeline.Silent(), prepared=prepared,
+            hashes=report_to is not None,
+        )  # fmt: skip
+    if report_to is not None:
+        report.write(report_to, out)
+    if on_report:
+        on_report(out)
+    if wrong:
+        raise VerifyError("; ".join(wrong), path=output)
+    return out
+
+
+def diff(
+    a: str | os.PathLike[str],
+    b: str | os.PathLike[str],
+    *,
+    a_format: str | None = None,
+    b_format: str | None = None,
+    threads: int | None = None,
+    max_memory: int = DEFAULT_MEMORY,
+    report_to: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Tell how two models differ: settings, tensors, tokenizers; names and transforms undone.
+
+    Returns:
+        `schemas/diff.schema.json` describes it.
+
+    Raises:
+        HubError: one of them cannot be read, or their names cannot be brought together.
+    """
+    from hub import difference, pipeline, report
+    from hub.alignment import align
+
+    budget = _resources(threads, max_memory)
+    with open(a, format=a_format) as first, open(b, format=b_format) as second:
+        check_report(report_to, (first, second))
+        found = difference.compare(align(first, second), registry(), budget, progress or pipeline.Silent())
+        first.check_unchanged()
+        second.check_unchanged()
+        out = difference.data(found)
+    if report_to is not None:
+        report.write(report_to, out)
+    return out
+
+
+def check_report(report_to: str | os.PathLike[str] | None, models: Sequence[Model]) -> None:
+    """Raises:
+    OutputError: a report may not be written there.
+    """
+    from hub.io.atomic import check_free
+
+    if report_to is None:
+        return
+    check_free(report_to, folder=False, force=True)
+    if any(_same_file(report_to, path) for model in models for path in _files(model)):
+        raise OutputError("the report would replace a file of a model", path=report_to, remedy="give another name")
 
 
 def logits(

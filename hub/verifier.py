@@ -7,11 +7,10 @@ quantizer of that width keeps on any data, so what fails is broken, not merely c
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from hub.dtypes import DType
-from hub.errors import VerifyError
 from hub.ir.groups import Blocks
 from hub.ir.model import Model
 from hub.ir.part import FilePart, Shape, row_count, row_length, rows_spec
@@ -24,7 +23,7 @@ from hub.planner import Entry, Plan
 from hub.plugins import Registry
 from hub.tiles import Budget, step, tiles
 
-_SIGNIFICAND = {"f32": 24, "f16": 11, "bf16": 8, "f64": 53}
+_SIGNIFICAND = {"f32": 24, "f16": 11, "bf16": 8, "f64": 53, "f8_e4m3": 4, "f8_e5m2": 3}
 _MARGIN_DB = 3.0
 """For scales that are themselves rounded."""
 
@@ -97,6 +96,12 @@ def least_sqnr(scheme: Scheme | DType, shape: Shape) -> float:
         size = row_length(shape) // max(1, scheme.groups.groups)
     size = max(2, size)
     return 10 * math.log10(1 + 4**bits / (size - 1)) - _MARGIN_DB
+
+
+def precision(scheme: Scheme | DType, stored: float) -> float:
+    """Bits of a weight that tell its value apart from its neighbours: of floats the significand, else those stored."""
+    dtype = scheme if isinstance(scheme, DType) else getattr(scheme.values, "dtype", None)
+    return stored if dtype is None else min(stored, _SIGNIFICAND.get(dtype.name, stored))
 
 
 def verify(plan: Plan, written: Model, registry: Registry, budget: Budget, progress: Progress) -> list[TensorResult]:
@@ -175,15 +180,3 @@ def _compare(
     b = weights(tensor, registry.layout(entry.layout), start, stop)
     amount = entry.nbytes * (stop - start) // max(1, entry.tensor.rows)
     return entry.name, amount, compare(a, b)
-
-
-def refuse(results: Sequence[TensorResult], path: str) -> None:
-    """Raises:
-    VerifyError: some tensors are faulty; names the worst.
-    """
-    faulty = [result for result in results if result.fault]
-    if not faulty:
-        return
-    faulty.sort(key=lambda result: result.sqnr_db)
-    worst = "; ".join(f"{result.name}: {result.fault}" for result in faulty[:3])
-    raise VerifyError(f"{len(faulty)} of {len(results)} tensors do not agree with the source: {worst}", path=path)

@@ -10,7 +10,8 @@ from types import FrameType
 
 import click
 
-from hub.cli import running as running  # adds its commands
+from hub.cli import compare as compare  # adds its commands
+from hub.cli import running as running  # the same
 from hub.cli.commands import cli
 from hub.errors import MAX_LINE, HubError, printable
 

@@ -81,12 +81,17 @@ _REQUEST = (
 _OUTPUT = (
     click.option("--report", "report_to", type=click.Path(), metavar="FILE", help="Write a report (.json or .html)."),
     click.option("--force", is_flag=True, help="Replace an existing DST."),
+    click.option("--tokens", type=click.IntRange(2), metavar="N", help="Tokens that 'full' runs; 256 if not given."),
+    click.option(
+        "--text", type=click.Path(), metavar="FILE", help="Text that 'full' runs; a built-in sample if not given."
+    ),
     click.option(
         "--verify",
-        type=click.Choice(["none", "weights"]),
-        default="weights",
+        type=click.Choice(["none", "weights", "full"]),
+        default="full",
         show_default=True,
-        help="'weights' reopens the output and compares every tensor with the source.",
+        help="'weights' reopens the output and compares every tensor with the source; 'full' also compares settings "
+        "and tokenizer, and runs both on the same tokens.",
     ),
 )
 
@@ -131,8 +136,8 @@ def _asked(
 @click.option("-v", "--verbose", is_flag=True, help="Print a line for every tensor.")
 def convert(
     src: str, dst: str | None, from_: str | None, to: str, require: Any, rules: tuple[str, ...], recipe: str | None,
-    settings: tuple[str, ...], verify: Any, threads: int | None, max_memory: int, force: bool,
-    report_to: str | None, as_json: bool, quiet: bool, verbose: bool,
+    settings: tuple[str, ...], verify: Any, text: str | None, tokens: int | None, threads: int | None,
+    max_memory: int, force: bool, report_to: str | None, as_json: bool, quiet: bool, verbose: bool,
 ) -> None:  # fmt: skip
     """Convert SRC to another format and check the result.
 
@@ -149,9 +154,9 @@ def convert(
     view = show.view(as_json=as_json, quiet=quiet, verbose=verbose)
     with view:
         report = session.convert(
-            src, dst, to=to, from_=from_, recipe=asked, rules=tensor_rules, settings=values, verify=verify,
-            require=require, threads=threads, max_memory=max_memory, force=force, report_to=report_to,
-            progress=view, on_plan=view.plan,
+            src, dst, to=to, from_=from_, recipe=asked, rules=tensor_rules, settings=values, verify=verify, text=text,
+            tokens=tokens, require=require, threads=threads, max_memory=max_memory, force=force, report_to=report_to,
+            progress=view, on_plan=view.plan, on_cost=view.cost,
         )  # fmt: skip
     view.done(report)
 
@@ -165,8 +170,8 @@ def convert(
 @click.option("-v", "--verbose", is_flag=True, help="Print a line for every tensor.")
 def plan(
     src: str, dst: str | None, from_: str | None, to: str, require: Any, rules: tuple[str, ...], recipe: str | None,
-    settings: tuple[str, ...], verify: Any, threads: int | None, max_memory: int, force: bool,
-    report_to: str | None, as_json: bool, verbose: bool,
+    settings: tuple[str, ...], verify: Any, text: str | None, tokens: int | None, threads: int | None,
+    max_memory: int, force: bool, report_to: str | None, as_json: bool, verbose: bool,
 ) -> None:  # fmt: skip
     """Tell what convert would do: routes, sizes, fidelity, fallbacks. Writes nothing.
 
@@ -182,10 +187,15 @@ def plan(
             session.check_target(made, Path(dst), force, report_to)
         if require:
             planner.require(made, require)
+        prepared = (
+            session.prepare(model, text, tokens, session.threads_or_default(threads)) if verify == "full" else None
+        )
         if as_json:
             show.json_line(report.plan_data(made), pretty=True)
         else:
             show.plan(made, verbose=verbose)
+            if prepared is not None:
+                show.cost(prepared.cost, prepared.reason)
 
 
 @cli.command()

@@ -47,6 +47,9 @@ class View:
     def plan(self, made: Plan) -> None:
         """The plan is made."""
 
+    def cost(self, told: Mapping[str, Any]) -> None:
+        """What running both sides will cost."""
+
     def start(self, stage: str, total: int) -> None:
         """A stage of `total` bytes begins."""
 
@@ -64,6 +67,9 @@ class Events(View):
         from hub.report import plan_data
 
         json_line({"event": "plan", "plan": plan_data(made)})
+
+    def cost(self, told: Mapping[str, Any]) -> None:
+        json_line({"event": "cost", **told})
 
     def start(self, stage: str, total: int) -> None:
         json_line({"event": "stage", "stage": stage, "bytes": total})
@@ -108,6 +114,9 @@ class Text(View):
     def plan(self, made: Plan) -> None:
         plan(made, verbose=self.verbose)
 
+    def cost(self, told: Mapping[str, Any]) -> None:
+        cost(told)
+
     def start(self, stage: str, total: int) -> None:
         if self._bar is not None:
             if self._task is not None:
@@ -125,7 +134,9 @@ class Text(View):
             f"wrote {printable(report['output'], 200)}: {size(report['plan']['size'])} in {seconds:.1f} s, "
             f"peak private memory {size(memory)}"
         )
-        _errors(report)
+        errors(report)
+        if report["logits"] is not None:
+            answers(report["logits"])
 
 
 def view(*, as_json: bool, quiet: bool, verbose: bool) -> View:
@@ -135,7 +146,8 @@ def view(*, as_json: bool, quiet: bool, verbose: bool) -> View:
     return Events() if as_json else Text(verbose)
 
 
-def _errors(report: Mapping[str, Any]) -> None:
+def errors(report: Mapping[str, Any]) -> None:
+    """Print how the tensors of an output agree with their source."""
     measured = [t for t in report["plan"]["tensors"] if t["error"]]
     if not measured:
         click.echo("not verified")
@@ -151,6 +163,42 @@ def _errors(report: Mapping[str, Any]) -> None:
             worst = min(noisy, key=lambda t: t["error"]["sqnr_db"])
             line += f"; lowest SQNR {worst['error']['sqnr_db']:.1f} dB ({worst['name']}, {_word(worst['to'])})"
     click.echo(line)
+
+
+def cost(told: Mapping[str, Any] | None, reason: str = "") -> None:
+    """Print what running both sides will cost, or why that cannot be."""
+    if told is None:
+        click.echo(f"not to be run: {printable(reason, 400)}")
+        return
+    click.echo(
+        f"to be run: {told['tokens']} tokens on both sides, {told['weight_passes']} passes over the weights, "
+        f"about {_seconds(told['estimate_seconds'])}"
+    )
+
+
+def _seconds(value: float) -> str:
+    return "a second" if value < 1.5 else f"{value:.0f} s" if value < 120 else f"{value / 60:.0f} min"
+
+
+def answers(logits: Mapping[str, Any]) -> None:
+    """Print how far the answers of both sides are apart."""
+    if logits["not_run"] is not None:
+        click.echo(f"not run: {printable(logits['not_run'], 400)}")
+        return
+    lead = f"run: {logits['tokens']} tokens ({printable(logits['sample'], 80)}), "
+    if logits["identical"]:
+        click.echo(lead + "every logit bit-equal")
+        return
+    kl, ppl = logits["kl"], logits["perplexity"]
+    click.echo(
+        f"{lead}mean KL divergence {_figure(kl['mean'])} nats (limit {_figure(logits['limits']['kl_mean'])}), "
+        f"highest {_figure(kl['max'])}, same top token {100 * logits['top1_agreement']:.1f} %, "
+        f"perplexity {_figure(ppl['source'])} and {_figure(ppl['output'])}"
+    )
+
+
+def _figure(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.4g}"
 
 
 def _word(layout: str) -> str:

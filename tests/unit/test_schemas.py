@@ -125,12 +125,12 @@ def test_plans(models, printed, source, to):
 
 def test_events(models, printed, tmp_path):
     lines = printed("convert", "--json", "--to", "gguf:q8_0", models["odd"], tmp_path / "x.gguf").splitlines()
-    assert len(lines) == 5
+    assert len(lines) == 7
     for line in lines:
         assert faults("event", json.loads(line)) == []
 
 
-@pytest.mark.parametrize("verify", ["weights", "none"])
+@pytest.mark.parametrize("verify", ["full", "weights", "none"])
 @pytest.mark.parametrize("source", ["tiny", "gguf"])
 def test_reports(models, tmp_path, source, verify):
     returned = hub.convert(

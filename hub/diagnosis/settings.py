@@ -1,0 +1,127 @@
+"""Settings that differ, and what they are made into: rotary factors, a tied output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hub.alignment import Pair, Side
+from hub.diagnosis.finding import Diagnosis
+
+_HEADS = ("num_attention_heads", "num_key_value_heads", "head_dim")
+_TIED = "tie_word_embeddings"
+
+
+@dataclass(frozen=True)
+class Differing:
+    """A canonical setting that is not the same; None where a side does not have it."""
+
+    key: str
+    a: Any
+    b: Any
+
+
+def differing(pair: Pair) -> list[Differing]:
+    """Settings in which two models differ, of those that both formats tell.
+
+    Numbers are equal when they are the same in f32, which is what some formats store.
+    """
+    first, second = pair.a.configured, pair.b.configured
+    if first is None or second is None:
+        return []
+    told = _told(pair.a) & _told(pair.b)
+    out = []
+    for key in sorted(told):
+        a, b = first.values.get(key), second.values.get(key)
+        if not _same(a, b):
+            out.append(Differing(key, a, b))
+    return out
+
+
+def _told(side: Side) -> set[str]:
+    """Canonical settings that a side's format has words for."""
+    configured = side.configured
+    assert configured is not None
+    if not side.model.convention:
+        return set(configured.values)
+    rows = configured.architecture.formats[side.model.convention].metadata
+    return {row.setting for row in rows if row.setting} | {_TIED}
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, bool) or isinstance(b, bool) or not isinstance(a, int | float) or not isinstance(b, int | float):
+        if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+            return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b, strict=True))
+        return bool(a == b)
+    with np.errstate(over="ignore"):
+        return bool(np.float32(a) == np.float32(b))
+
+
+def name_settings(found: list[Differing]) -> Iterator[Diagnosis]:
+    """A diagnosis for every setting that changes what the model computes."""
+    for item in found:
+        if item.key == _TIED:
+            continue  # the tensors tell what became of the output
+        yield Diagnosis(
+            _mistake(item.key), None, f"{item.key} is {_shown(item.b)}, the source has {_shown(item.a)}",
+            f"set it to {_shown(item.a)}",
+        )  # fmt: skip
+
+
+def _mistake(key: str) -> str:
+    if key == "rope.theta" or key.endswith("rope_theta"):
+        return "wrong rope base"
+    if key.startswith("rope."):
+        return "wrong rope scaling"
+    if key in _HEADS:
+        return "wrong head counts"
+    return "wrong setting"
+
+
+def _shown(value: Any) -> str:
+    return "not given" if value is None else str(value)
+
+
+def made_tensors(pair: Pair) -> Iterator[Diagnosis]:
+    """Tensors that a format computes from settings (rotary factors): missing, not wanted, or of other values."""
+    wanted = _wanted(pair)
+    for maker, expected in wanted.items():
+        tensor = pair.b.made.get(maker)
+        if tensor is None:
+            yield Diagnosis("wrong rope scaling", None, f"the factors ({maker}) that the settings ask for are missing",
+                            "write them")  # fmt: skip
+            continue
+        values = _values(tensor)
+        if values.shape != expected.shape or not np.allclose(values, expected, rtol=1e-5, atol=0):
+            worst = f"factors go up to {values.max(initial=0):.6g}, by the settings to {expected.max(initial=0):.6g}"
+            yield Diagnosis("wrong rope scaling", tensor.stored_name, worst, "compute them again")
+    for maker, tensor in pair.b.made.items():
+        if maker not in wanted and (values := _values(tensor)).size and not np.all(values == 1):
+            worst = f"factors up to {values.max():.6g}, the settings ask for none"
+            yield Diagnosis("wrong rope scaling", tensor.stored_name, worst, "leave them out")
+
+
+def _wanted(pair: Pair) -> Mapping[str, Any]:
+    """What the convention of `b` makes from the settings of `a`: maker -> values."""
+    from hub.makers import MAKERS
+
+    configured = pair.a.configured
+    convention = pair.b.model.convention
+    if configured is None or convention not in configured.architecture.formats:
+        return {}
+    if pair.a.model.convention:
+        return {maker: _values(tensor) for maker, tensor in pair.a.made.items()}
+    rules = configured.architecture.formats[convention].tensors.values()
+    return {
+        rule.make: MAKERS[rule.make].values(configured.values)
+        for rule in rules
+        if rule.make and (rule.when is None or configured.evaluate(rule.when))
+    }
+
+
+def _values(tensor: Any) -> Any:
+    part = next(iter(tensor.parts.values()))
+    return np.asarray(part.load(0, tensor.rows), np.float32).reshape(-1)
