@@ -1,8 +1,8 @@
 # cython: boundscheck=False, wraparound=False, initializedcheck=False, embedsignature=True, embedsignature.format=python
 """The boundary of the runner's exact kernels: check, let go of the interpreter, run. Orders of sums are in src/run.h.
 
-Matrices are C-contiguous float32 [rows, columns]. An `out` may be an input where a docstring says "in place"; apart from
-that arguments must not overlap. All errors are ValueError and come before anything is written.
+Matrices are C-contiguous float32 [rows, columns]. An `out` may be an input where a docstring says "in place"; apart
+from that arguments must not overlap. All errors are ValueError and come before anything is written.
 """
 from cpython.buffer cimport (
     PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_Release, PyObject_GetBuffer,
@@ -94,7 +94,8 @@ cdef const hub_run *_run() except NULL:
 
 cdef int _aligned(const void *p, str what) except -1:
     if <uintptr_t> p % sizeof(float) != 0:
-        raise ValueError(f"{what}: float32 data lies {<uintptr_t> p % sizeof(float)} bytes past a multiple of 4; copy it")
+        raise ValueError(f"{what}: float32 data lies {<uintptr_t> p % sizeof(float)} bytes past a multiple of 4; "
+                         "copy it")
     return 0
 
 
@@ -118,7 +119,8 @@ cdef const float *_vector(const float[::1] a, Py_ssize_t n, str what) except? NU
     return &a[0]
 
 
-cdef int _shape(str what, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t wanted_rows, Py_ssize_t wanted_columns) except -1:
+cdef int _shape(str what, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t wanted_rows,
+                Py_ssize_t wanted_columns) except -1:
     if rows != wanted_rows or columns != wanted_columns:
         raise ValueError(f"{what} is {rows} x {columns}, {wanted_rows} x {wanted_columns} is needed")
     return 0
@@ -139,7 +141,8 @@ cdef inline float *_at_64(void *p) noexcept nogil:
     return <float *> ((<uintptr_t> p + 63) // 64 * 64)
 
 
-cdef int _linear(int t, const void *weights, int64_t rows, const float[:, ::1] x, float[:, ::1] out, int64_t column) except -1:
+cdef int _linear(int t, const void *weights, int64_t rows, const float[:, ::1] x, float[:, ::1] out,
+                 int64_t column) except -1:
     cdef const hub_kernels *kernels = _chosen()
     cdef int64_t tokens = x.shape[0], n = x.shape[1], stride = out.shape[1]
     cdef const float *from_ = _matrix(x, "x")
@@ -183,7 +186,8 @@ def linear_exact(kind, const uint8_t[::1] weights not None, int64_t rows, const 
     _linear(t, &weights[0], rows, x, out, column)
 
 
-def rows_f32(const float[:, ::1] w not None, const float[:, ::1] x not None, float[:, ::1] out not None, int64_t column=0):
+def rows_f32(const float[:, ::1] w not None, const float[:, ::1] x not None, float[:, ::1] out not None,
+             int64_t column=0):
     """out[t, column + r] = dot(w[r], x[t]): linear_exact() for rows that are decoded already, w float32 [rows, n]."""
     if w.shape[1] != x.shape[1]:
         raise ValueError(f"w has {w.shape[1]} columns, x has {x.shape[1]}")
@@ -210,7 +214,8 @@ cdef int _spread(_Spread *s, value, Py_ssize_t rows, Py_ssize_t groups, str what
         return 0
     values = value
     if values.shape[0] not in (1, rows) or values.shape[1] not in (1, groups):
-        raise ValueError(f"{what} is {values.shape[0]} x {values.shape[1]}, {rows} x {groups} is needed, or 1 for either")
+        raise ValueError(f"{what} is {values.shape[0]} x {values.shape[1]}, {rows} x {groups} is needed, "
+                         "or 1 for either")
     s.spread.values = _matrix(values, what)
     s.spread.row_stride = 0 if values.shape[0] == 1 else values.shape[1]
     s.spread.group_stride = 0 if values.shape[1] == 1 else 1
@@ -269,8 +274,8 @@ cdef int _decode(run_codes *c, codes, scale, zero, offset, groups, float[:, ::1]
     try:
         form = (<bytes> buffer.format).lstrip(b"<=@") if buffer.format is not NULL else b"B"
         if form not in _codes_of or _codes_of[form][1] != buffer.itemsize or (c.table is not NULL and form == b"f"):
-            raise ValueError(f"codes have format {form.decode()!r}; known: uint8 int8 uint16 int16 uint32 int32 float32 "
-                             "(without a table)")
+            raise ValueError(f"codes have format {form.decode()!r}; known: uint8 int8 uint16 int16 uint32 int32 "
+                             "and, without a table, float32")
         if n % c.width != 0:
             raise ValueError(f"out has {n} columns, a code stands for {c.width}")
         if buffer.ndim != 2:
@@ -311,8 +316,9 @@ def decode_affine(codes not None, scale, zero, offset, groups, float[:, ::1] out
     _decode(&c, codes, scale, zero, offset, groups, out, block_rows, signs)
 
 
-def decode_codebook(codes not None, const float[::1] table not None, scale, zero, offset, groups, float[:, ::1] out not None,
-                    Py_ssize_t block_rows=1, const int8_t[:, ::1] signs=None, Py_ssize_t width=1):
+def decode_codebook(codes not None, const float[::1] table not None, scale, zero, offset, groups,
+                    float[:, ::1] out not None, Py_ssize_t block_rows=1, const int8_t[:, ::1] signs=None,
+                    Py_ssize_t width=1):
     """decode_affine() with table[code] in place of the code. A code that the table does not have is a ValueError, found
     while writing.
 
@@ -402,7 +408,8 @@ def rope_tables(const float[::1] inv_freq not None, const int32_t[::1] positions
         run.rope_tables(f, half, &positions[0], tokens, scale, c, s)
 
 
-def rope(float[:, ::1] x not None, const float[:, ::1] cos not None, const float[:, ::1] sin not None, Py_ssize_t heads, pairs):
+def rope(float[:, ::1] x not None, const float[:, ::1] cos not None, const float[:, ::1] sin not None,
+         Py_ssize_t heads, pairs):
     """Turn pairs of numbers of each head, in place: a, b -> a cos - b sin, b cos + a sin.
 
     x         float32 [tokens, heads * dim]
@@ -432,8 +439,8 @@ def rope(float[:, ::1] x not None, const float[:, ::1] cos not None, const float
 def attention(const float[:, ::1] q not None, const float[:, ::1] k not None, const float[:, ::1] v not None,
               float[:, ::1] out not None, Py_ssize_t heads, Py_ssize_t kv_heads, float scale, Py_ssize_t window=0,
               float softcap=0.0, Py_ssize_t first_head=0, last_head=None, const float[::1] sinks=None):
-    """Causal attention: softmax of scale * dot(q, k), weighted sum of v. Heads [first_head, last_head) only, so that calls can
-    share the work; the other columns of out are left alone.
+    """Causal attention: softmax of scale * dot(q, k), weighted sum of v. Heads [first_head, last_head) only, so that
+    calls can share the work; the other columns of out are left alone.
 
     q        float32 [tokens, heads * dim]
     k        float32 [positions, kv_heads * dim]; token t stands at position positions - tokens + t
@@ -617,8 +624,8 @@ def log_softmax_stats(const float[:, ::1] a not None, const float[:, ::1] b not 
     cdef const hub_run *run = _run()
     cdef Py_ssize_t rows = a.shape[0], n = a.shape[1], i
     _same(b, "b", a)
-    for what, found in (("next", next.shape[0]), ("kl", kl.shape[0]), ("nll_a", nll_a.shape[0]), ("nll_b", nll_b.shape[0]),
-                        ("same_top", same_top.shape[0])):
+    for what, found in (("next", next.shape[0]), ("kl", kl.shape[0]), ("nll_a", nll_a.shape[0]),
+                        ("nll_b", nll_b.shape[0]), ("same_top", same_top.shape[0])):
         if found != rows:
             raise ValueError(f"{what} has {found} values, a has {rows} rows")
     for i in range(rows):

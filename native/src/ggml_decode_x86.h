@@ -1,7 +1,7 @@
 /* ggml_decode_x86.h - dequantizing with vectors: the numbers of the scalar files, sixteen at a time.
  *
- * Every weight is one product, or a product and a sum, of its own code, so there is no order to keep. Codes are taken apart
- * as sixteen bytes. Defined before this file is included:
+ * Every weight is one product, or a product and a sum, of its own code, so there is no order to keep. Codes are taken
+ * apart as sixteen bytes. Defined before this file is included:
  *   HUB_ISA_SUFFIX
  *   store_product(x, codes, step)          x[0..15] = codes * step; codes are signed bytes
  *   store_less(x, codes, step, min)        codes * step - min
@@ -98,7 +98,8 @@ static void HUB_DECODE(q5_0)(const void *y, float *x, int64_t n) {
         const uint32_t qh = load_u32(block->qh);
         const __m128i qs = load_codes(block->qs);
         store_product(x, _mm_sub_epi8(_mm_or_si128(low_bits(qs, 15), spread_bits(qh, 16)), sixteen), d);
-        store_product(x + 16, _mm_sub_epi8(_mm_or_si128(shifted_bits(qs, 4, 15), spread_bits(qh >> 16, 16)), sixteen), d);
+        store_product(x + 16, _mm_sub_epi8(_mm_or_si128(shifted_bits(qs, 4, 15), spread_bits(qh >> 16, 16)), sixteen),
+                      d);
     }
 }
 
@@ -165,7 +166,8 @@ static void HUB_DECODE(q5_k)(const void *y, float *x, int64_t n) {
             const float step = d * (float)scale_code, min = dmin * (float)min_code;
             for (int h = 0; h < 2; h++) {
                 const __m128i qs = load_codes(block->qs + 32 * (j / 2) + 16 * h);
-                store_less(x + 16 * h, _mm_or_si128(shifted_bits(qs, 4 * (j % 2), 15), where_bit(qh[h], j, 16)), step, min);
+                store_less(x + 16 * h, _mm_or_si128(shifted_bits(qs, 4 * (j % 2), 15), where_bit(qh[h], j, 16)), step,
+                           min);
             }
         }
     }

@@ -3,15 +3,15 @@
  * Every function is a fixed sequence of IEEE operations for each number that it writes, so neither the instruction set,
  * nor how rows, tokens or heads are split into calls, nor the number of threads changes a bit (which NaN a NaN is, is
  * left open). The order of sums:
- *   dot(a, b)   n is filled up with zeros to a multiple of 16; partial sum j, from +0, takes k = j, j + 16, j + 32, ... by
- *               fused multiply-add: s[j] = fma(a[k], b[k], s[j]). The sixteen are joined by halves: s[j] += s[j + 8] for
- *               j < 8, then s[j + 4], s[j + 2], s[j + 1].
+ *   dot(a, b)   n is filled up with zeros to a multiple of 16; partial sum j, from +0, takes k = j, j + 16, j + 32 ...
+ *               by fused multiply-add: s[j] = fma(a[k], b[k], s[j]). The sixteen are joined by halves:
+ *               s[j] += s[j + 8] for j < 8, then s[j + 4], s[j + 2], s[j + 1].
  *   sum(a)      the same with s[j] = s[j] + a[k], and without the zeros.
  *   weighted    sum over tokens in attention: one partial sum per number, tokens in increasing order, by fma.
  * exp, tanh, erf, sin and cos are those of run_math.h.
  *
- * Matrices are row-major; the distance between rows is that of the shape unless a stride is given. `out` may be an input
- * where a comment says "in place"; otherwise nothing overlaps.
+ * Matrices are row-major; the distance between rows is that of the shape unless a stride is given. `out` may be an
+ * input where a comment says "in place"; otherwise nothing overlaps.
  */
 #ifndef HUB_RUN_H
 #define HUB_RUN_H
@@ -28,7 +28,7 @@ enum {
 
 static inline int64_t run_padded(int64_t n) { return (n + RUN_PARTS - 1) / RUN_PARTS * RUN_PARTS; }
 
-/* Tokens that are packed at a time: all up to 384, fewer where a row is so long that they would take more than 8 MiB. */
+/* Tokens that are packed at a time: all up to 384, fewer where a row is so long that they take more than 8 MiB. */
 static inline int64_t run_block_tokens(int64_t tokens, int64_t n) {
     int64_t fit = ((int64_t)1 << 21) / run_padded(n > 0 ? n : 1) / RUN_GROUP_TOKENS * RUN_GROUP_TOKENS;
     fit = fit < 4 * RUN_GROUP_TOKENS ? 4 * RUN_GROUP_TOKENS : fit > RUN_BLOCK_TOKENS ? RUN_BLOCK_TOKENS : fit;
@@ -55,8 +55,8 @@ typedef struct run_attention {
     float scale, softcap;   /* softcap 0: none */
 } run_attention;
 
-/* One value per group of weights, spread over a matrix: row r, column c takes values[r / block_rows * row_stride + group(c) *
- * group_stride]. values NULL: the step is left out. */
+/* One value per group of weights, spread over a matrix: row r, column c takes values[r / block_rows * row_stride +
+ * group(c) * group_stride]. values NULL: the step is left out. */
 typedef struct run_spread {
     const float *values;
     int64_t row_stride, group_stride;
@@ -77,13 +77,13 @@ typedef struct run_codes {
 } run_codes;
 
 typedef struct hub_run {
-    /* out[t * stride + r] = dot(row r, x[t]). Row r is n weights of `type` at `weights`, at any address. x (tokens, n) */
-    void (*linear)(hub_dequantize_fn *decode, hub_type type, const void *weights, int64_t rows, int64_t n, const float *x,
-                   int64_t tokens, float *out, int64_t stride, float *scratch);
+    /* out[t * stride + r] = dot(row r, x[t]). Row r is n weights of `type`, at any address. x (tokens, n) */
+    void (*linear)(hub_dequantize_fn *decode, hub_type type, const void *weights, int64_t rows, int64_t n,
+                   const float *x, int64_t tokens, float *out, int64_t stride, float *scratch);
     void (*attention)(const run_attention *a, float *scratch);
 
-    /* Rows [first, last) of the weights -> out (last - first, columns). Returns the index in `codes` of the first code that
-     * the table does not have, or -1. */
+    /* Rows [first, last) of the weights -> out (last - first, columns). Returns the index in `codes` of the first code
+     * that the table does not have, or -1. */
     int64_t (*decode)(const run_codes *c, int64_t rows, int64_t columns, float *out);
 
     /* Of each group of n: x * (1 / sqrt(dot(x, x) / n + eps)) * weight; weight (n,) or NULL. In place. */
@@ -91,8 +91,9 @@ typedef struct hub_run {
     /* d = x - sum(x) / n; d * (1 / sqrt(dot(d, d) / n + eps)) * weight + bias; bias (n,) or NULL. In place. */
     void (*layer_norm)(const float *x, int64_t rows, int64_t n, const float *weight, const float *bias, float eps,
                        float *out);
-    /* x (tokens, heads * dim) in place: of each head the first 2 * half numbers, as pairs (i, i + half) or, with neighbours,
-     * (2i, 2i + 1): a, b -> a * cos - b * sin, b * cos + a * sin, each product and each sum rounded. cos, sin (tokens, half) */
+    /* x (tokens, heads * dim) in place: of each head the first 2 * half numbers, as pairs (i, i + half) or, with
+     * neighbours, (2i, 2i + 1): a, b -> a * cos - b * sin, b * cos + a * sin, each product and each sum rounded. cos,
+     * sin (tokens, half) */
     void (*rope)(float *x, int64_t tokens, int64_t heads, int64_t dim, const float *cos, const float *sin, int64_t half,
                  bool neighbours);
     /* cos, sin (tokens, half) of the f32 product position * inv_freq, times scale. |product| <= 2^28 */
@@ -116,8 +117,8 @@ typedef struct hub_run {
     void (*scale)(float *x, int64_t n, float by);
 
     /* Verification, sums in double in the order of sum(). a, b (rows, n) logits; next[r] the id that came next, or -1:
-     * kl[r] = KL(softmax a || softmax b); nll[r] = -log softmax[next], 0 with -1; same_top[r] whether the largest is the
-     * same one. */
+     * kl[r] = KL(softmax a || softmax b); nll[r] = -log softmax[next], 0 with -1; same_top[r] whether the largest is
+     * the same one. */
     void (*log_softmax_stats)(const float *a, const float *b, int64_t rows, int64_t n, const int32_t *next, double *kl,
                               double *nll_a, double *nll_b, uint8_t *same_top);
     /* out[c] += sum over rows of x[r][c]^2, rows in increasing order, in double. */

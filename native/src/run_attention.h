@@ -42,8 +42,9 @@ HUB_INLINE void softmax_row(const float *x, int64_t n, const float *sink, float 
 }
 
 /* sums[c][...] += weights[c][s] * values[s][...] for s in [from, to): `vectors` vectors for `tokens` tokens. */
-HUB_INLINE void weighted(const int tokens, const int vectors, const float *weights, int64_t weights_stride, const float *values,
-                         int64_t values_stride, int64_t from, int64_t to, float *sums, int64_t sums_stride) {
+HUB_INLINE void weighted(const int tokens, const int vectors, const float *weights, int64_t weights_stride,
+                         const float *values, int64_t values_stride, int64_t from, int64_t to, float *sums,
+                         int64_t sums_stride) {
     vec s[TILE_TOKENS][WEIGHTED_VECTORS];
     HUB_UNROLL
     for (int c = 0; c < tokens; c++) {
@@ -77,11 +78,13 @@ HUB_INLINE void weighted(const int tokens, const int vectors, const float *weigh
 }
 
 /* The same for n numbers of a value. */
-HUB_INLINE void weighted_rows(const int tokens, int64_t n, const float *weights, int64_t weights_stride, const float *values,
-                              int64_t values_stride, int64_t from, int64_t to, float *sums, int64_t sums_stride) {
+HUB_INLINE void weighted_rows(const int tokens, int64_t n, const float *weights, int64_t weights_stride,
+                              const float *values, int64_t values_stride, int64_t from, int64_t to, float *sums,
+                              int64_t sums_stride) {
     int64_t d = 0;
     for (; d + WEIGHTED_VECTORS * WIDTH <= n; d += WEIGHTED_VECTORS * WIDTH) {
-        weighted(tokens, WEIGHTED_VECTORS, weights, weights_stride, values + d, values_stride, from, to, sums + d, sums_stride);
+        weighted(tokens, WEIGHTED_VECTORS, weights, weights_stride, values + d, values_stride, from, to, sums + d,
+                 sums_stride);
     }
     for (; d + WIDTH <= n; d += WIDTH) {
         weighted(tokens, 1, weights, weights_stride, values + d, values_stride, from, to, sums + d, sums_stride);
@@ -103,8 +106,8 @@ HUB_INLINE int64_t first_seen(const run_attention *a, int64_t position) {
 }
 
 /* Tokens [t, t + tokens) of one head. keys: packed tiles of 4 positions. */
-static void HUB_RUN(hub_attend)(const run_attention *a, int64_t head, int64_t t, int tokens, const float *keys, float *scores,
-                                float *query) {
+static void HUB_RUN(hub_attend)(const run_attention *a, int64_t head, int64_t t, int tokens, const float *keys,
+                                float *scores, float *query) {
     const int64_t padded = run_padded(a->dim), scores_stride = run_padded(a->positions);
     const int64_t kv_head = head / (a->heads / a->kv_heads);
     const int64_t at = a->positions - a->tokens + t; /* the position of the first token */
@@ -142,19 +145,20 @@ static void HUB_RUN(hub_attend)(const run_attention *a, int64_t head, int64_t t,
     const bool together = common_begin < common_end;
     for (int c = 0; c < tokens; c++) {
         memset(sums + c * sums_stride, 0, (size_t)a->value_dim * sizeof *sums);
-        weighted_rows(1, a->value_dim, scores + c * scores_stride, scores_stride, values, values_stride, first_seen(a, at + c),
-                      together ? common_begin : at + c + 1, sums + c * sums_stride, sums_stride);
+        weighted_rows(1, a->value_dim, scores + c * scores_stride, scores_stride, values, values_stride,
+                      first_seen(a, at + c), together ? common_begin : at + c + 1, sums + c * sums_stride, sums_stride);
     }
     if (!together) {
         return;
     }
     if (tokens == TILE_TOKENS) {
-        weighted_rows(TILE_TOKENS, a->value_dim, scores, scores_stride, values, values_stride, common_begin, common_end, sums,
-                      sums_stride);
+        weighted_rows(TILE_TOKENS, a->value_dim, scores, scores_stride, values, values_stride, common_begin,
+                      common_end, sums, sums_stride);
     }
     for (int c = 0; c < tokens; c++) {
         weighted_rows(1, a->value_dim, scores + c * scores_stride, scores_stride, values, values_stride,
-                      tokens == TILE_TOKENS ? common_end : common_begin, at + c + 1, sums + c * sums_stride, sums_stride);
+                      tokens == TILE_TOKENS ? common_end : common_begin, at + c + 1, sums + c * sums_stride,
+                      sums_stride);
     }
 }
 

@@ -1,9 +1,10 @@
-/* run_join_x86.h - the last steps of joining sixteen partial sums, for run_lanes_<isa>.h: 4 -> 2 -> 1, four sums at once. */
+/* run_join_x86.h - the last steps of joining sixteen partial sums, for run_lanes_<isa>.h: 4 -> 2 -> 1. */
 #ifndef HUB_RUN_JOIN_X86_H
 #define HUB_RUN_JOIN_X86_H
 
 HUB_INLINE void join_four(const float *parts, float *out) {
-    __m128 a = join_to_four(parts), b = join_to_four(parts + 16), c = join_to_four(parts + 32), d = join_to_four(parts + 48);
+    __m128 a = join_to_four(parts), b = join_to_four(parts + 16);
+    __m128 c = join_to_four(parts + 32), d = join_to_four(parts + 48);
     _MM_TRANSPOSE4_PS(a, b, c, d);
     _mm_storeu_ps(out, _mm_add_ps(_mm_add_ps(a, c), _mm_add_ps(b, d)));
 }

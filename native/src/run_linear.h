@@ -5,13 +5,13 @@
 #include "run_dot.h"
 
 enum {
-    DECODE = 1024,  /* weights decoded at a time: 4 KiB, whole blocks of every type */
-    CHUNK = 256     /* weights of a tile's row before the next tile: rows and tokens of a chunk stay in the first-level cache */
+    DECODE = 1024, /* weights decoded at a time: 4 KiB, whole blocks of every type */
+    CHUNK = 256    /* weights of a row before the next tile: a block's chunks stay in the first-level cache */
 };
 
 /* `rows` <= 16 rows of n weights -> packed tiles of 4 rows, the last one filled up with zeros. */
-static void HUB_RUN(hub_decode_rows)(hub_dequantize_fn *decode, hub_type type, const uint8_t *weights, int64_t rows, int64_t n,
-                                     float *packed) {
+static void HUB_RUN(hub_decode_rows)(hub_dequantize_fn *decode, hub_type type, const uint8_t *weights, int64_t rows,
+                                     int64_t n, float *packed) {
     const int64_t per_block = hub_types[type].weights, bytes = hub_types[type].bytes;
     float some[DECODE];
     for (int64_t r = 0; r < rows; r++) {
@@ -50,7 +50,8 @@ static void HUB_RUN(hub_multiply_group)(const float *w, int64_t rows, const floa
     for (int64_t k = 0; k < padded; k += CHUNK) {
         const int64_t steps = (padded - k < CHUNK ? padded - k : CHUNK) / RUN_PARTS;
         for (int64_t r = 0; r < rows; r += RUN_TILE_ROWS) {
-            HUB_RUN(hub_tile)(tokens, steps, w + r * padded + k * RUN_TILE_ROWS, x + k * tokens, parts[r / RUN_TILE_ROWS][0][0]);
+            HUB_RUN(hub_tile)(tokens, steps, w + r * padded + k * RUN_TILE_ROWS, x + k * tokens,
+                              parts[r / RUN_TILE_ROWS][0][0]);
         }
     }
     for (int64_t r = 0; r < rows; r += RUN_TILE_ROWS) {
@@ -94,7 +95,8 @@ static void HUB_RUN(hub_linear)(hub_dequantize_fn *decode, hub_type type, const 
             pack(x + t * n, n, packed + group * padded, t - first - group, slots);
         }
         if (end - first <= TILE_TOKENS) {
-            HUB_RUN(hub_multiply_few)(decode, type, weights, rows, n, packed, (int)(end - first), out + first * stride, stride);
+            HUB_RUN(hub_multiply_few)(decode, type, weights, rows, n, packed, (int)(end - first), out + first * stride,
+                                      stride);
             continue;
         }
         for (int64_t r = 0; r < rows; r += RUN_BLOCK_ROWS) {
@@ -102,7 +104,8 @@ static void HUB_RUN(hub_linear)(hub_dequantize_fn *decode, hub_type type, const 
             HUB_RUN(hub_decode_rows)(decode, type, (const uint8_t *)weights + r * row_bytes, some, n, w);
             for (int64_t t = first; t < end; t += TILE_TOKENS) {
                 HUB_RUN(hub_multiply_group)(w, some, packed + (t - first) * padded,
-                                            (int)(end - t < TILE_TOKENS ? end - t : TILE_TOKENS), n, out + t * stride + r, stride);
+                                            (int)(end - t < TILE_TOKENS ? end - t : TILE_TOKENS), n,
+                                            out + t * stride + r, stride);
             }
         }
     }

@@ -1,7 +1,7 @@
-/* run_math.h - exp, tanh, erfc, sin and cos as sequences of IEEE operations: no libm, so no difference between machines.
+/* run_math.h - exp, tanh, erfc, sin and cos as sequences of IEEE operations, the same on all machines.
  *
- * Arguments and results are double, to be rounded to f32 once by the caller; errors are below 1e-9 of the result, so the f32
- * is within 0.51 ulp. Branch-free where elementwise loops use them, so that compilers turn those into vectors.
+ * Arguments and results are double, to be rounded to f32 once by the caller; errors are below 1e-9 of the result, so
+ * the f32 is within 0.51 ulp. Branch-free where elementwise loops use them, so that compilers turn those into vectors.
  */
 #ifndef HUB_RUN_MATH_H
 #define HUB_RUN_MATH_H
@@ -32,8 +32,9 @@ HUB_INLINE double bits_double(int64_t u) {
     return v;
 }
 
-/* exp(r) * 2^n with x = n ln 2 + r. Clamped to where 2^n is a normal number, far outside of what an f32 holds; NaN stays NaN
- * because both comparisons are false. `terms` of the series of exp are used: 9 are 2e-10, 14 are a double's last bit. */
+/* exp(r) * 2^n with x = n ln 2 + r. Clamped to where 2^n is a normal number, far outside of what an f32 holds; NaN
+ * stays NaN because both comparisons are false. `terms` of the series of exp are used: 9 are 2e-10, 14 are a double's
+ * last bit. */
 HUB_INLINE double exp_series(double x, const int terms) {
     x = x < -700.0 ? -700.0 : x;
     x = x > 700.0 ? 700.0 : x;
@@ -41,8 +42,8 @@ HUB_INLINE double exp_series(double x, const int terms) {
     const double n = shifted - RUN_ROUND;
     const double r = (x - n * 0x1.62e42fefa2000p-1) - n * 0x1.9ef35793c7673p-41; /* ln 2 in 40 bits, and the rest */
     static const double inverse_factorial[] = {
-        1.0, 1.0, 1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720, 1.0 / 5040, 1.0 / 40320, 1.0 / 362880, 1.0 / 3628800,
-        1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800.0,
+        1.0, 1.0, 1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720, 1.0 / 5040, 1.0 / 40320, 1.0 / 362880,
+        1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800.0,
     };
     double sum = inverse_factorial[terms - 1];
     for (int i = terms - 2; i >= 0; i--) {
@@ -64,8 +65,9 @@ HUB_INLINE double tanh_32(double x) {
     return x < 0.0 ? -result : result;
 }
 
-/* erfc(z) for z >= 0: exp(-z^2) / (1 + 2z) * P((z - 3.75) / (z + 3.75)). The substitution is that of Shepherd and Laframboise
- * (Mathematics of Computation 36, 1981); P is our own Chebyshev interpolation of it in 60 digits, cut at degree 16 (3e-11). */
+/* erfc(z) for z >= 0: exp(-z^2) / (1 + 2z) * P((z - 3.75) / (z + 3.75)). The substitution is that of Shepherd and
+ * Laframboise (Mathematics of Computation 36, 1981); P is our own Chebyshev interpolation of it in 60 digits, cut at
+ * degree 16 (3e-11). */
 HUB_INLINE double erfc_32(double z) {
     static const double p[] = {
         0x1.3ccda0b5d4c2ap+0,   -0x1.1f3676840fe69p-3,  0x1.d5f295e8b6f84p-9,   0x1.510169d8bddf9p-4,
@@ -83,8 +85,8 @@ HUB_INLINE double erfc_32(double z) {
     return exp_32(-(z * z)) * sum / (1.0 + 2.0 * z);
 }
 
-/* x -> r, x = q pi/2 + r with |r| <= pi/4, for |x| <= 2^28: pi/2 in parts of 25, 25 and 53 bits, so that q times the first
- * two is exact. Returns q mod 4. */
+/* x -> r, x = q pi/2 + r with |r| <= pi/4, for |x| <= 2^28: pi/2 in parts of 25, 25 and 53 bits, so that q times the
+ * first two is exact. Returns q mod 4. */
 HUB_INLINE int quarter_turns(double x, double *r) {
     const double shifted = x * 0x1.45f306dc9c883p-1 + RUN_ROUND;
     const double q = shifted - RUN_ROUND;

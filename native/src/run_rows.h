@@ -4,7 +4,8 @@
 
 #include "run_attention.h"
 
-static void HUB_RUN(hub_rms_norm)(const float *x, int64_t groups, int64_t n, const float *weight, float eps, float *out) {
+static void HUB_RUN(hub_rms_norm)(const float *x, int64_t groups, int64_t n, const float *weight, float eps,
+                                  float *out) {
     for (int64_t g = 0; g < groups; g++, x += n, out += n) {
         const float by = 1.0f / sqrtf(dot_self(x, n) / (float)n + eps);
         if (weight) {
@@ -21,8 +22,8 @@ static void HUB_RUN(hub_rms_norm)(const float *x, int64_t groups, int64_t n, con
     }
 }
 
-static void HUB_RUN(hub_layer_norm)(const float *x, int64_t rows, int64_t n, const float *weight, const float *bias, float eps,
-                                    float *out) {
+static void HUB_RUN(hub_layer_norm)(const float *x, int64_t rows, int64_t n, const float *weight, const float *bias,
+                                    float eps, float *out) {
     for (int64_t r = 0; r < rows; r++, x += n, out += n) {
         const float mean = sum_of(x, n) / (float)n;
         HUB_INDEPENDENT
@@ -67,8 +68,8 @@ static void HUB_RUN(hub_rope)(float *x, int64_t tokens, int64_t heads, int64_t d
     }
 }
 
-static void HUB_RUN(hub_rope_tables)(const float *inv_freq, int64_t half, const int32_t *positions, int64_t tokens, float scale,
-                                     float *cos, float *sin) {
+static void HUB_RUN(hub_rope_tables)(const float *inv_freq, int64_t half, const int32_t *positions, int64_t tokens,
+                                     float scale, float *cos, float *sin) {
     for (int64_t t = 0; t < tokens; t++) {
         for (int64_t i = 0; i < half; i++) {
             const float angle = (float)positions[t] * inv_freq[i];
