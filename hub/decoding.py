@@ -33,16 +33,16 @@ def decode(body: Dense | Quantized) -> F32Array:
 
 
 def _quantized(q: Quantized) -> F32Array:
-    rows, columns = q.shape
+    rows = q.shape[0]
     codes = np.ascontiguousarray(_whole(q.codes)).reshape(rows, -1)
     if isinstance(q.values, Affine) and codes.dtype.kind not in "iu":
         codes = codes.astype(np.float32)  # floating-point codes are their own values
     signs = None if q.signs is None else np.ascontiguousarray(_whole(q.signs)).astype(np.int8).reshape(q.shape)
     block_rows, groups = _groups(q)
     out = np.empty(q.shape, np.float32)
-    spread = [_per_group(value, q, block_rows) for value in (q.scale, q.zero, q.offset)]
     # A constant zero or offset of 0 is no operation: adding it would still turn -0 to +0.
-    scale, zero, offset = spread[0], *(None if v == Const(0.0) else s for v, s in zip((q.zero, q.offset), spread[1:]))
+    zero, offset = (None if v == Const(0.0) else _per_group(v, q, block_rows) for v in (q.zero, q.offset))
+    scale = _per_group(q.scale, q, block_rows)
     if isinstance(q.values, Affine):
         hub_native.decode_affine(codes, scale, zero, offset, groups, out, block_rows, signs)
     else:

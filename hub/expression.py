@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -33,7 +34,7 @@ _COMPARE: Mapping[type[ast.cmpop], Callable[[Any, Any], bool]] = {
 
 def _power(base: float, exponent: float) -> float:
     # Integer powers can be as large as one likes; floats end with OverflowError.
-    return float(base) ** float(exponent)
+    return math.pow(base, exponent)
 
 
 def evaluate(text: str | float, names: Mapping[str, Any]) -> Any:

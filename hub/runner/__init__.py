@@ -1,9 +1,9 @@
 """Runs models: what a file stores, executed as the architecture's graph says, on packed weights where they lie.
 
-    executor   the graph, node by node: start here
-    weights    canonical weights as matrices that multiply themselves with activations
-    positions  rotary frequencies
-    threads    work in pieces
+executor   the graph, node by node: start here
+weights    canonical weights as matrices that multiply themselves with activations
+positions  rotary frequencies
+threads    work in pieces
 """
 
 from __future__ import annotations

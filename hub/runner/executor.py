@@ -23,6 +23,7 @@ from hub.plugins import registry
 from hub.runner.positions import frequencies
 from hub.runner.threads import Threads
 from hub.runner.weights import Activation, Matrix, matrix, vector
+from hub.transforms import Transpose
 
 if TYPE_CHECKING:
     F32Array = np.ndarray[Any, np.dtype[np.float32]]
@@ -68,9 +69,7 @@ class Runner:
         HubError: it cannot be run; says why.
     """
 
-    def __init__(
-        self, model: Model, *, mode: Mode = "exact", threads: int = 1, inputs: Observer | None = None
-    ) -> None:
+    def __init__(self, model: Model, *, mode: Mode = "exact", threads: int = 1, inputs: Observer | None = None) -> None:
         reason = why_not(model)
         if reason is not None:
             raise UsageError(f"it cannot be run: {reason}")
@@ -143,7 +142,9 @@ class Runner:
     def _checked(self, ids: Sequence[int] | Ids) -> Ids:
         array = np.asarray(ids)
         if array.ndim != 1 or not array.size or array.dtype.kind not in "iu":
-            raise UsageError(f"token ids of shape {list(array.shape)} and type {array.dtype}, a row of integers is needed")
+            raise UsageError(
+                f"token ids of shape {list(array.shape)} and type {array.dtype}, a row of integers is needed"
+            )
         if len(array) > self.context:
             raise UsageError(f"{len(array)} tokens, the model can see {self.context}", path=self.path)
         wrong = np.flatnonzero((array < 0) | (array >= self.vocab_size))
@@ -259,9 +260,7 @@ class Runner:
         ends = np.cumsum(sizes)
         if ends[-1] != x.array.shape[1]:
             raise ConfigError(f"{x.array.shape[1]} columns cannot be split into {sizes}")
-        return tuple(
-            np.ascontiguousarray(x.array[:, end - size : end]) for size, end in zip(sizes, ends, strict=True)
-        )
+        return tuple(np.ascontiguousarray(x.array[:, end - size : end]) for size, end in zip(sizes, ends, strict=True))
 
     def _experts(self, node: Node, x: Activation) -> F32Array:
         router, gate, up, down = node.weights
@@ -322,7 +321,7 @@ class Runner:
         if name not in self._matrices:
             tensor = self._tensors[f"{name}.weight"]
             if transposed:
-                tensor = _turned(tensor)
+                tensor = Transpose(None).forward(tensor)
             self._matrices[name] = self._of(tensor, matrix)
         return self._matrices[name]
 
@@ -347,9 +346,3 @@ def _unused_after(nodes: Sequence[Node]) -> list[set[str]]:
         out.append({*node.inputs, *node.outputs} - wanted)
         wanted = (wanted - set(node.outputs)) | set(node.inputs) | {"x"}
     return out[::-1]
-
-
-def _turned(tensor: Tensor) -> Tensor:
-    from hub.transforms import STEPS
-
-    return STEPS["transpose"](True).forward(tensor)

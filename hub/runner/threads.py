@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from itertools import pairwise
 
 PIECES = 4
 """Pieces per thread: more even out a slow core, fewer cost less."""
@@ -29,7 +30,7 @@ class Threads:
             return
         pieces = min(steps, self.count * PIECES)
         bounds = [min(size, steps * i // pieces * step) for i in range(pieces)] + [size]
-        futures = [self._pool.submit(work, a, b) for a, b in zip(bounds, bounds[1:], strict=False) if a < b]
+        futures = [self._pool.submit(work, a, b) for a, b in pairwise(bounds) if a < b]
         wait(futures)
         for future in futures:
             future.result()

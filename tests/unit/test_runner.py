@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from made_models import DATA
 
 import hub
 from hub.errors import ConfigError, UsageError
 from hub.runner import Runner, positions
 from hub.runner.threads import Threads
-from made_models import DATA
 
 TINY = DATA / "tiny-llama"
 
@@ -65,7 +65,7 @@ def test_pieces_cover_everything_once(count, size, step):
 def test_the_first_error_of_a_piece_is_raised():
     threads = Threads(2)
     with pytest.raises(ZeroDivisionError):
-        threads.each(100, 1, lambda a, b: 1 // 0)
+        threads.each(100, 1, lambda *_: 1 // 0)
     threads.close()
 
 
