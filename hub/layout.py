@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from hub.dtypes import DTYPES, DType, widens
 from hub.ir.part import ArrayPart, PartSpec, Shape, rows_spec
-from hub.ir.scheme import Scheme, misfit
+from hub.ir.scheme import Scheme, always_fits, misfit
 from hub.ir.tensor import Tensor
 from hub.ir.values import Dense, Quantized
 
@@ -138,12 +138,13 @@ class DenseLayout(Layout):
         return self.dtype
 
     def can_hold(self, scheme: Scheme | DType, shape: Shape, values: Quantized | None = None) -> Holding:
-        """Wider types hold narrower ones; f32 holds every scheme, since decoding is defined in f32."""
+        """Wider types hold narrower ones; f32 holds every scheme, since decoding is defined in f32, and the others
+        hold those that mean nothing else than their numbers."""
         if isinstance(scheme, DType):
             if widens(scheme, self.dtype):
                 return Holding("exact")
             return Holding("lossy", f"{scheme} is rounded to {self.dtype}")
-        if self.dtype.name in ("f32", "f64"):
+        if self.dtype.name in ("f32", "f64") or always_fits(scheme, self.dtype):
             return Holding("exact")
         return Holding("lossy", f"decoded weights are rounded to {self.dtype}")
 

@@ -50,6 +50,47 @@ def misfit(source: Scheme, target: Scheme) -> str | None:
     return None
 
 
+def always_fits(scheme: Scheme, dtype: DType) -> bool:
+    """Whether every weight that codes of `scheme` can mean is a number of `dtype`, infinities and NaN included.
+
+    Answered where the weights can be listed (table times table, as in 4-bit floats) or are a stored number and its
+    negative (ternary weights); False otherwise.
+    """
+    import numpy as np
+
+    scales = [scheme.scale.value] if isinstance(scheme.scale, Const) else _scales(scheme.scale)
+    if scheme.offset != Const(0.0) or (scales is None and not isinstance(scheme.scale, Stored)):
+        return False
+    table = _table(scheme)
+    if table is None:
+        return False
+    if isinstance(scheme.scale, Stored):
+        return set(table) <= {-1.0, 0.0, 1.0} and widens(scheme.scale.dtype, dtype)
+    with np.errstate(all="ignore"):
+        weights = np.multiply.outer(np.array(scales, np.float32), np.array(table, np.float32))
+        narrow = weights.astype(dtype.numpy()).astype(np.float32)
+    same = (weights.view(np.uint32) == narrow.view(np.uint32)) | (np.isnan(weights) & np.isnan(narrow))
+    return bool(same.all())
+
+
+def _table(scheme: Scheme) -> list[float] | None:
+    """All values of a code less the zero, where they are few."""
+    values = scheme.values
+    if not isinstance(scheme.zero, Const) or (isinstance(values, Affine) and (values.dtype or values.bits > 8)):
+        return None
+    if isinstance(values, Codebook):
+        return [value - scheme.zero.value for value in values.table]
+    low = -(1 << (values.bits - 1)) if values.signed else 0
+    return [code - scheme.zero.value for code in range(low, low + (1 << values.bits))]
+
+
+def _scales(scale: Scheme | Stored) -> list[float] | None:
+    """All values of a scale that is looked up and not scaled itself."""
+    if isinstance(scale, Stored) or scale.scale != Const(1.0) or scale.offset != Const(0.0):
+        return None
+    return _table(scale)
+
+
 def _name(values: Affine | Codebook) -> str:
     if isinstance(values, Codebook):
         vectors = f" vectors of {values.width}" if values.width > 1 else ""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_models import DATA, GGUF_TYPES, folder, llama_config, read_gguf, read_safetensors, write_gguf
+from made_models import DATA, GGUF_TYPES, NUMPY, folder, llama_config, read_gguf, read_safetensors, write_gguf
 
 import hub
 from hub.errors import UsageError, WeightError
@@ -86,7 +86,7 @@ def test_a_copy_keeps_every_byte(model, tmp_path) -> None:
     before, after = read_gguf(source), read_gguf(tmp_path / "copy.gguf")
     assert [name for name, *_ in before[1].items()] == [name for name, *_ in after[1].items()]
     assert before[1] == after[1]
-    assert dict((key, value) for key, _, value in before[0]).items() <= {k: v for k, _, v in after[0]}.items()
+    assert {k: v for k, _, v in before[0]}.items() <= {k: v for k, _, v in after[0]}.items()
 
 
 def test_widened_weights_are_ggmls(model, tmp_path) -> None:
@@ -99,11 +99,21 @@ def test_widened_weights_are_ggmls(model, tmp_path) -> None:
         assert same(np.frombuffer(raw, "<f4", int(np.prod(shape))).reshape(shape), weights[name]), name
 
 
-def test_halves_are_not_promised(model) -> None:
-    _, source, _ = model
+EXACT_HALVES = {"mxfp4": {"bf16"}, "nvfp4": {"f16", "bf16"}, "tq1_0": {"f16"}, "q1_0": {"f16"}}
+"""16-bit floats that hold whatever the type can tell; a scale of MXFP4 can be 2^-128, which f16 has not."""
+
+
+def test_halves_are_promised_where_they_hold_everything(model, tmp_path) -> None:
+    kind, source, weights = model
     for variant in ("f16", "bf16"):
+        exact = variant in EXACT_HALVES.get(kind, ())
         planned = plan(source, f"gguf:{variant}")
-        assert {entry.fidelity for entry in planned.entries if entry.route == "dequantize"} == {"lossy"}
+        assert {e.fidelity for e in planned.entries if e.route == "dequantize"} == {"exact" if exact else "lossy"}
+        if exact:
+            hub.convert(source, tmp_path / f"{variant}.gguf", to=f"gguf:{variant}", verify="weights")
+            _, shape, raw = read_gguf(tmp_path / f"{variant}.gguf")[1]["output.weight"]
+            halves = np.frombuffer(raw, NUMPY[variant], int(np.prod(shape))).reshape(shape)
+            assert same(halves.astype(np.float32), weights["output.weight"])
 
 
 def test_a_folder_has_the_weights(model, tmp_path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from hub import reference
 from hub.api import BF16, DTYPES, F16, F32, U8, Affine, Blocks, Codebook, Const, Holding, Index, Scheme, Stored, misfit
+from hub.ir.scheme import always_fits
 from hub.layout import DENSE
 from hub_gguf.layouts import GgmlLayout
 from hub_gguf.types import DECODED, QUANTIZED
@@ -111,6 +112,30 @@ def test_dense_layouts_hold_narrower_ones(source, target, fidelity):
 )
 def test_f32_holds_every_scheme_since_decoding_is_defined_in_it(target, fidelity):
     assert DENSE[target].can_hold(GPTQ, (1, 256)).fidelity == fidelity
+
+
+LOOKED_UP = Scheme(Codebook((0.25, 1.5, 3.0)), Blocks((0, 0)), Const(1.0))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "fits"),
+    [
+        (Scheme(Codebook((-1.0, 0.0, 1.0)), Blocks((1, 256)), Stored(F16)), {"f16", "f32"}),
+        (Scheme(Affine(2), Blocks((1, 256)), Stored(F16), Const(1.0)), set()),  # twice 65504
+        (Scheme(Affine(1), Blocks((1, 256)), Stored(BF16)), {"bf16", "f32"}),
+        (Scheme(Codebook((1.0, 1.0 + 2**-8)), Blocks((1, 256)), Const(1.0)), {"f16", "f32"}),  # bf16 has 8 bits
+        (Scheme(Codebook((1.0, 2.0**20)), Blocks((1, 256)), Const(1.0)), {"bf16", "f32"}),  # f16 has no 2^20
+        (Scheme(Codebook((1.0, 2.0**-20)), Blocks((1, 256)), Const(0.001)), {"f32"}),
+        (Scheme(Codebook((1.0, 3.0)), Blocks((1, 16)), LOOKED_UP), {"f16", "bf16", "f32"}),
+        (Scheme(Codebook((1.0, 3.0)), Blocks((1, 16)), LOOKED_UP, offset=Const(2.0**-30)), set()),
+        (Scheme(Codebook((1.0, 3.0)), Blocks((1, 16)), replace(LOOKED_UP, scale=Stored(F16))), set()),
+        (Scheme(Codebook((1.0, 3.0)), Blocks((1, 16)), Stored(F16)), set()),
+        (Scheme(Affine(8, dtype=DTYPES["f8_e4m3"]), Blocks((1, 16)), Const(1.0)), set()),
+        (Scheme(Codebook((1.0, 3.0)), Blocks((1, 16)), LOOKED_UP, zero=Stored(F16)), set()),
+    ],
+)
+def test_types_that_hold_whatever_a_scheme_can_mean(scheme, fits):
+    assert {dtype.name for dtype in (F16, BF16, F32) if always_fits(scheme, dtype)} == fits
 
 
 def test_a_packed_layout_holds_no_floats():
