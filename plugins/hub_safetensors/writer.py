@@ -46,7 +46,8 @@ class SafetensorsWriter(Writer):
     ) -> tuple[Sequence[Assignment], Sequence[str]]:
         if request.variant and request.variant not in VARIANTS:
             raise UsageError(f"safetensors has no variant {printable(request.variant)!r}; known: {', '.join(VARIANTS)}")
-        return [_assignment(tensor, request) for tensor in tensors], []
+        # By name, as readers of shards list them.
+        return [_assignment(tensor, request) for tensor in sorted(tensors, key=lambda tensor: tensor.name)], []
 
     def lay_out(
         self,

@@ -12,7 +12,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,12 @@ def tokenize(path: Path, text: str, *, special: bool = True) -> list[int]:
     """llama.cpp's ids for a text; `special` adds what the vocabulary adds (BOS)."""
     ids: list[int] = _call("tokenize", path=str(path), text=text, special=special)["ids"]
     return ids
+
+
+def ids(path: Path, asked: Sequence[tuple[str, bool, bool]]) -> list[list[int]]:
+    """The ids of many (text, add_special, parse_special), from the vocabulary alone."""
+    found: list[list[int]] = _call("ids", path=str(path), asked=list(asked))["ids"]
+    return found
 
 
 def _call(verb: str, **task: Any) -> dict[str, Any]:
@@ -199,6 +205,25 @@ def _perplexity(
     return {"ppl": float(np.exp(mean)), "error": spread * float(np.exp(mean)), "chunks": len(losses)}
 
 
+def _ids(path: str, asked: list[list[Any]]) -> dict[str, Any]:
+    import llama_cpp as api
+
+    params = api.llama_model_default_params()
+    params.vocab_only = True
+    model = api.llama_model_load_from_file(path.encode(), params)
+    if not model:
+        raise SystemExit(f"llama.cpp cannot load {path}")
+    vocab = api.llama_model_get_vocab(model)
+    found = []
+    for text, add_special, parse_special in asked:
+        data = text.encode()
+        room = len(data) + 8
+        ids = (api.llama_token * room)()
+        count = api.llama_tokenize(vocab, data, len(data), ids, room, add_special, parse_special)
+        found.append(list(ids[:count]))
+    return {"ids": found}
+
+
 def _tokenize(path: str, text: str, special: bool) -> dict[str, Any]:
     return {"ids": _Session(path, 256, True, 1).tokenize(text, special)}
 
@@ -209,5 +234,6 @@ if __name__ == "__main__":
         "logits": _logits,
         "perplexity": _perplexity,
         "tokenize": _tokenize,
+        "ids": _ids,
     }
     print(json.dumps(verbs[sys.argv[1]](**json.load(sys.stdin))))
