@@ -391,9 +391,7 @@ def build(data: Mapping[str, Any]) -> Architecture:
             architectures=tuple(data["match"]["architectures"]),
             model_type=data["match"]["model_type"],
             settings={
-                key: Setting(
-                    **{**rule, "allowed": tuple(rule.get("allowed", ())), "keys": tuple(rule.get("keys", (key,)))}
-                )
+                key: Setting(**{"keys": (key,), **{k: tuple(v) if isinstance(v, list) else v for k, v in rule.items()}})
                 for key, rule in data["config"].items()
             },
             rope_theta=rope.get("theta"),

@@ -108,8 +108,8 @@ class Llama3RopeFactors(Maker):
     def recover(self, found: F32Array, settings: Mapping[str, Any]) -> Mapping[str, Any]:
         """Tries settings until some make the same bits again, or else the same numbers but for rounding.
 
-        The tensor is the same for (C, low, high) and (kC, k low, k high), so low can be 1. Interpolated entries are
-        linear in frequency: ``1 / v = (C / w - 1) D + 1 / factor`` with ``D = (1 - 1 / factor) / (high - 1)``.
+        The tensor is the same for (C, low, high) and (kC, k low, k high), so low is first taken to be 1. Interpolated
+        entries are linear in frequency: ``1 / v = (C / w - 1) D + 1 / factor``, ``D = (1 - 1 / factor) / (high - 1)``.
         """
         import numpy as np
 
@@ -119,9 +119,9 @@ class Llama3RopeFactors(Maker):
         if not np.all(np.isfinite(found)) or not np.all(found >= 1):
             return {}
         near: Mapping[str, Any] = {}
-        for context, factor, high in _llama3_guesses(found, _wavelengths(dim, theta), settings):
+        for context, factor, low, high in _llama3_guesses(found, _wavelengths(dim, theta), settings):
             given = {
-                "factor": factor, "low_freq_factor": 1.0, "high_freq_factor": high,
+                "factor": factor, "low_freq_factor": low, "high_freq_factor": high,
                 "original_max_position_embeddings": context,
             }  # fmt: skip
             tried = {"head_dim": dim, "rope.theta": theta, **{f"rope.{key}": value for key, value in given.items()}}
@@ -146,15 +146,15 @@ def _wavelengths(dim: int, theta: float) -> F32Array:
 
 def _llama3_guesses(
     found: F32Array, wavelength: F32Array, settings: Mapping[str, Any]
-) -> Iterator[tuple[int, float, float]]:
-    """(context, factor, high) that may have made `found`, likely ones first."""
+) -> Iterator[tuple[int, float, float, float]]:
+    """(context, factor, low, high) that may have made `found`, likely ones first."""
     import numpy as np
 
     factor = _short_decimal(float(found.max()))
     powers = [1 << n for n in range(4, 25)]
     most = int(settings["max_position_embeddings"])
     for context in [8192, max(1, most // round(factor)), *powers, most]:
-        yield context, factor, 4.0
+        yield context, factor, 1.0, 4.0
     inside = (found > 1) & (found < found.max())
     if np.count_nonzero(inside) < 2 or factor <= 1:
         return
@@ -163,16 +163,19 @@ def _llama3_guesses(
     step = 1 / factor - start  # D
     if step <= 0 or slope <= 0:
         return
-    high, context = 1 + (1 - 1 / factor) / step, slope / step
-    # The settings in the field are round: with low 1, high is a short decimal and the context a whole number.
-    for digits in range(5):
-        rounded = round(high, digits)
-        if rounded <= 1:
-            continue
-        ideal = slope * (rounded - 1) / (1 - 1 / factor)
-        near = range(max(1, math.floor(ideal) - 8), math.floor(ideal) + 10)
-        for whole in sorted({*near, round(context)}, key=lambda n: (abs(n - ideal), n)):
-            yield whole, factor, rounded
+    high = 1 + (1 - 1 / factor) / step
+    # The settings in the field are round: low and high short decimals, the context a whole number.
+    for digits in range(4):
+        for low in _LOWS:
+            rounded = round(high * low, digits)
+            if rounded > low:
+                ideal = slope * (rounded - low) / (1 - 1 / factor)
+                for whole in sorted({max(1, math.floor(ideal)), max(1, math.ceil(ideal))}):
+                    yield whole, factor, low, rounded
+
+
+_LOWS = (1.0, 2.0, 4.0, 0.5, 1.5, 1.25, 0.25, 0.75, 1.75, 2.5, 3.0, 5.0, 6.0, 8.0, 10.0, 0.1, 0.2)
+"""low_freq_factor that are tried, one after another."""
 
 
 def _short_decimal(number: float) -> float:

@@ -63,7 +63,7 @@ def rope_settings(
     if default_local_theta is not None:
         if _kind(local, ["default"], path) != "default":
             raise ConfigError("rope of layers with a window is scaled, which this family does not do", path=path)
-        theta = local.get("rope_theta", raw.get("rope_local_base_freq"))
+        theta = local.get("rope_theta", given.get("local_theta", raw.get("rope_local_base_freq")))
         out["rope.local_theta"] = _number("rope_theta", default_local_theta if theta is None else theta, path)
     fallback: dict[str, Any] = dict(_LLAMA3) if kind == "llama3" else {}
     if kind in ("yarn", "longrope") or (

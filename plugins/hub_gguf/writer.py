@@ -92,7 +92,7 @@ class GgufWriter(Writer):
         position = count = 0
         for tensor in tensors:
             for part, nbytes in tensor.parts.items():
-                name, kind, dims = _stored_as(tensor, part)
+                name, kind, dims = _stored_as(tensor, part, quantizes(request.variant))
                 infos += len(name).to_bytes(8, "little") + name
                 infos += len(dims).to_bytes(4, "little")
                 for dim in dims:
@@ -114,14 +114,14 @@ class GgufWriter(Writer):
         return [file], {kv.key: kv.value for kv in kvs}, [*notes, *more]
 
 
-def _stored_as(tensor: Laid, part: str) -> tuple[bytes, GgmlType, list[int]]:
-    """Name, type and dimensions of the tensor that holds a part."""
+def _stored_as(tensor: Laid, part: str, counted: bool) -> tuple[bytes, GgmlType, list[int]]:
+    """Name, type and dimensions of the tensor that holds a part; `counted` as for `_dimensions`."""
     name = name_of(tensor.name, part)
     if name != tensor.name:
-        return name.encode(), BY_LAYOUT["f32"], _dimensions(scale_spec(tensor.shape).shape)
+        return name.encode(), BY_LAYOUT["f32"], _dimensions(scale_spec(tensor.shape).shape, counted)
     kind = type_of(tensor.layout)
     assert kind is not None
-    return name.encode(), kind, _dimensions(tensor.shape)
+    return name.encode(), kind, _dimensions(tensor.shape, counted)
 
 
 def _without_orphans(made: list[Assignment]) -> tuple[list[Assignment], list[str]]:
@@ -132,10 +132,11 @@ def _without_orphans(made: list[Assignment]) -> tuple[list[Assignment], list[str
     return [one for one in made if one.tensor.name not in left], [note]
 
 
-def _dimensions(shape: Shape) -> list[int]:
-    """ggml's order of axes, contiguous one first, without the 1s that ggml does not count."""
+def _dimensions(shape: Shape, counted: bool) -> list[int]:
+    """ggml's order of axes, contiguous one first; `counted`: without the 1s that ggml does not count, as llama.cpp's
+    quantizer writes them and its converter does not."""
     dims = list(reversed(shape)) or [1]
-    while len(dims) > 1 and dims[-1] == 1:
+    while counted and len(dims) > 1 and dims[-1] == 1:
         dims.pop()
     return dims
 
