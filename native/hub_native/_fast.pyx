@@ -2,7 +2,7 @@
 """The boundary of the products of `fast` mode. Checks are here, arithmetic is in src/fast_*; see src/fast.h."""
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport int64_t, uint8_t, uintptr_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, malloc
 
 from . import _kernels
 
@@ -16,6 +16,7 @@ cdef extern from "fast.h" nogil:
     ctypedef enum hub_type:
         HUB_F32
     hub_fast_family fast_family_of "fast_family" (hub_type)
+    int64_t fast_scratch(int64_t tokens)
 
     ctypedef struct hub_fast_input:
         int64_t tokens
@@ -25,7 +26,7 @@ cdef extern from "fast.h" nogil:
         float *sums
         float *half_sums
     ctypedef void hub_fast_prepare_fn(const float *, int64_t, int64_t, const hub_fast_input *) noexcept
-    ctypedef void hub_fast_linear_fn(const void *, int64_t, const hub_fast_input *, float *, int64_t) noexcept
+    ctypedef void hub_fast_linear_fn(const void *, int64_t, const hub_fast_input *, float *, int64_t, void *) noexcept
     ctypedef struct hub_kernels:
         hub_fast_prepare_fn *fast_prepare[HUB_FAST_FAMILIES]
         hub_fast_linear_fn *fast_linear[HUB_TYPES]
@@ -200,5 +201,10 @@ def linear_fast(kind, const uint8_t[::1] weights not None, int64_t rows, FastInp
         return
     _aligned(&out[0, 0], "out")
     cdef const uint8_t *first = NULL if x.cols == 0 else &weights[0]
+    cdef void *memory = malloc(<size_t> fast_scratch(x.tokens) + 64)
+    if memory is NULL:
+        raise MemoryError(f"{fast_scratch(x.tokens)} bytes for a product")
+    cdef void *scratch = <void *> ((<uintptr_t> memory + 63) // 64 * 64)
     with nogil:
-        kernel(first, rows, x, &out[0, column], out.shape[1])
+        kernel(first, rows, x, &out[0, column], out.shape[1], scratch)
+    free(memory)

@@ -26,6 +26,8 @@
 #ifndef HUB_FAST_H
 #define HUB_FAST_H
 
+#include <string.h>
+
 #include "hub_native.h"
 
 #if defined(_MSC_VER)
@@ -37,9 +39,15 @@
 #endif
 
 enum {
-    FAST_TOKENS = 12,  /* interleaved; kernels take 6, 4, 2 or 1 of them at once */
-    FAST_COLUMNS = 512 /* of a tile of weights, unpacked for one multiplication by all tokens */
+    FAST_TOKENS = 12,      /* interleaved; kernels take 12, 6, 4, 2 or 1 of them at once */
+    FAST_ROWS = 32,        /* the most rows of a tile of weights, which is unpacked once and multiplied by all tokens */
+    FAST_COLUMNS = 512,    /* the most columns of an integer tile, */
+    FAST_PLACES = 512,     /* and places of a float tile */
+    FAST_TILE = 64 << 10   /* bytes of a tile */
 };
+
+/* Bytes of scratch that a product needs, at a multiple of 64: a tile, and its rows' sums for every token. */
+static inline int64_t fast_scratch(int64_t tokens) { return FAST_TILE + tokens * FAST_ROWS * 4; }
 
 /* What the product with weights of a type takes. */
 static inline hub_fast_family fast_family(hub_type type) {
@@ -55,6 +63,13 @@ static inline hub_fast_family fast_family(hub_type type) {
 static inline int64_t batch_width(int64_t tokens, int64_t t) {
     const int64_t left = tokens - t / FAST_TOKENS * FAST_TOKENS;
     return left < FAST_TOKENS ? left : FAST_TOKENS;
+}
+
+/* out[t * stride + r] = y[t * width + r] */
+static inline void fast_store(const float *y, int width, int rows, int64_t tokens, float *out, int64_t stride) {
+    for (int64_t t = 0; t < tokens; t++) {
+        memcpy(out + t * stride, y + t * width, (size_t)rows * sizeof(float));
+    }
 }
 
 #endif

@@ -146,16 +146,16 @@ HUB_INLINE vi read_f16(const uint8_t *p) {
     return _mm256_or_si256(_mm256_castps_si256(value), _mm256_or_si256(infinity, sign));
 }
 
-static void hub_fast_f32_avx2(const void *weights, int64_t rows, const hub_fast_input *x, float *out, int64_t stride) {
-    float_linear(read_bits, step, 4, 1, weights, rows, x, out, stride);
+static void hub_fast_f32_avx2(const void *weights, int64_t rows, const hub_fast_input *x, float *out, int64_t stride, void *scratch) {
+    float_linear(read_bits, step, 4, 1, weights, rows, x, out, stride, scratch);
 }
 
-static void hub_fast_f16_avx2(const void *weights, int64_t rows, const hub_fast_input *x, float *out, int64_t stride) {
-    float_linear(read_f16, step, 2, 1, weights, rows, x, out, stride);
+static void hub_fast_f16_avx2(const void *weights, int64_t rows, const hub_fast_input *x, float *out, int64_t stride, void *scratch) {
+    float_linear(read_f16, step, 2, 1, weights, rows, x, out, stride, scratch);
 }
 
-static void hub_fast_bf16_avx2(const void *weights, int64_t rows, const hub_fast_input *x, float *out, int64_t stride) {
-    float_linear(read_bits, step_pair, 2, 2, weights, rows, x, out, stride);
+static void hub_fast_bf16_avx2(const void *weights, int64_t rows, const hub_fast_input *x, float *out, int64_t stride, void *scratch) {
+    float_linear(read_bits, step_pair, 2, 2, weights, rows, x, out, stride, scratch);
 }
 
 FAST_PREPARE(avx2)

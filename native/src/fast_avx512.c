@@ -15,12 +15,12 @@ HUB_INLINE vi read_f16(const uint8_t *p) {
     return _mm512_castps_si512(_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)));
 }
 
-static void hub_fast_f32_avx512(const void *weights, int64_t rows, const hub_fast_input *x, float *out, int64_t stride) {
-    float_linear(read_f32, step, 4, 1, weights, rows, x, out, stride);
+static void hub_fast_f32_avx512(const void *weights, int64_t rows, const hub_fast_input *x, float *out, int64_t stride, void *scratch) {
+    float_linear(read_f32, step, 4, 1, weights, rows, x, out, stride, scratch);
 }
 
-static void hub_fast_f16_avx512(const void *weights, int64_t rows, const hub_fast_input *x, float *out, int64_t stride) {
-    float_linear(read_f16, step, 2, 1, weights, rows, x, out, stride);
+static void hub_fast_f16_avx512(const void *weights, int64_t rows, const hub_fast_input *x, float *out, int64_t stride, void *scratch) {
+    float_linear(read_f16, step, 2, 1, weights, rows, x, out, stride, scratch);
 }
 
 FAST_PREPARE(avx512)

@@ -17,8 +17,8 @@ HUB_INLINE vf step(vf w, vf x, vf acc) {
 HUB_INLINE vi read_pairs(const uint8_t *p) { return load_int(p); }
 
 static void hub_fast_bf16_avx512bf16(const void *weights, int64_t rows, const hub_fast_input *x, float *out,
-                                     int64_t stride) {
-    float_linear(read_pairs, step, 2, 2, weights, rows, x, out, stride);
+                                     int64_t stride, void *scratch) {
+    float_linear(read_pairs, step, 2, 2, weights, rows, x, out, stride, scratch);
 }
 
 extern const hub_kernels hub_fast_avx512bf16;

@@ -27,6 +27,7 @@ typedef struct tile {
     _Alignas(64) float scales[FAST_COLUMNS / 16][ROWS];
     _Alignas(64) float offsets[FAST_COLUMNS / 16][ROWS];
 } tile;
+_Static_assert(sizeof(tile) <= FAST_TILE && (int)ROWS <= (int)FAST_ROWS, "scratch");
 
 /* What a type looks like to the loops below; constant in each of their copies. */
 typedef struct fast_shape {
@@ -35,8 +36,7 @@ typedef struct fast_shape {
 } fast_shape;
 
 typedef void fast_fill_fn(const uint8_t *weights, int64_t row_bytes, int rows, int columns, tile *to);
-typedef void fast_run_fn(const tile *w, int columns, const hub_fast_input *x, int64_t column, int rows, float *out,
-                         int64_t stride);
+typedef void fast_run_fn(const tile *w, int columns, const hub_fast_input *x, int64_t column, float *y);
 
 /* rows (<= ROWS) rows of `columns` weights -> tile. The rows that are missing count as zero. */
 HUB_INLINE void fill_tile(fast_shape shape, fast_unpack_fn *unpack, int bytes, const uint8_t *from, int64_t row_bytes,
@@ -76,13 +76,13 @@ HUB_INLINE void fill_tile(fast_shape shape, fast_unpack_fn *unpack, int bytes, c
 /* y (count, ROWS) += tile x `count` tokens. x, scales and sums are those of the first token at the tile's first column,
  * n is how many tokens are interleaved there. */
 HUB_INLINE void multiply(fast_shape shape, int count, const tile *w, int columns, const uint8_t *x, const float *scales,
-                         const float *sums, int64_t n, float *y, int64_t stride) {
+                         const float *sums, int64_t n, float *y) {
     vf s[HALVES][AT_ONCE], total[HALVES][AT_ONCE];
     HUB_UNROLL
     for (int h = 0; h < HALVES; h++) {
         HUB_UNROLL
         for (int j = 0; j < count; j++) {
-            total[h][j] = load(y + j * stride + h * LANES);
+            total[h][j] = load(y + j * ROWS + h * LANES);
         }
     }
     for (int k = 0; k < columns; k += shape.block) {
@@ -127,15 +127,13 @@ HUB_INLINE void multiply(fast_shape shape, int count, const tile *w, int columns
     for (int h = 0; h < HALVES; h++) {
         HUB_UNROLL
         for (int j = 0; j < count; j++) {
-            store(y + j * stride + h * LANES, total[h][j]);
+            store(y + j * ROWS + h * LANES, total[h][j]);
         }
     }
 }
 
-/* All tokens: out (tokens, rows) += tile x x. `column` is that of the tile. */
-HUB_INLINE void run_tile(fast_shape shape, const tile *w, int columns, const hub_fast_input *x, int64_t column, int rows,
-                         float *out, int64_t stride) {
-    float part[AT_ONCE][ROWS];
+/* All tokens: y (tokens, ROWS) += tile x x. `column` is that of the tile. */
+HUB_INLINE void run_tile(fast_shape shape, const tile *w, int columns, const hub_fast_input *x, int64_t column, float *y) {
     for (int64_t t = 0; t < x->tokens;) {
         const int64_t start = t - t % FAST_TOKENS, n = batch_width(x->tokens, t), j = t - start;
         const int64_t left = n - j, count = left >= AT_ONCE ? AT_ONCE : left >= 4 ? 4 : left >= 2 ? 2 : 1;
@@ -143,47 +141,33 @@ HUB_INLINE void run_tile(fast_shape shape, const tile *w, int columns, const hub
         const float *scales = x->scales + start * (x->cols / shape.block) + column / shape.block * n + j;
         const float *sums =
             fast_sums(x, shape.group) + start * (x->cols / shape.group) + column / shape.group * n + j;
-        float *y = out + t * stride;
-        int64_t y_stride = stride;
-        if (rows < ROWS) {
-            memset(part, 0, sizeof part);
-            for (int64_t i = 0; i < count; i++) {
-                memcpy(part[i], y + i * stride, (size_t)rows * sizeof(float));
-            }
-            y = part[0];
-            y_stride = ROWS;
-        }
+        float *here = y + t * ROWS;
         switch (count) {
-        case AT_ONCE: multiply(shape, AT_ONCE, w, columns, codes, scales, sums, n, y, y_stride); break;
+        case AT_ONCE: multiply(shape, AT_ONCE, w, columns, codes, scales, sums, n, here); break;
 #if AT_ONCE > 4
-        case 4: multiply(shape, 4, w, columns, codes, scales, sums, n, y, y_stride); break;
+        case 4: multiply(shape, 4, w, columns, codes, scales, sums, n, here); break;
 #endif
-        case 2: multiply(shape, 2, w, columns, codes, scales, sums, n, y, y_stride); break;
-        default: multiply(shape, 1, w, columns, codes, scales, sums, n, y, y_stride); break;
-        }
-        if (rows < ROWS) {
-            for (int64_t i = 0; i < count; i++) {
-                memcpy(out + (t + i) * stride, part[i], (size_t)rows * sizeof(float));
-            }
+        case 2: multiply(shape, 2, w, columns, codes, scales, sums, n, here); break;
+        default: multiply(shape, 1, w, columns, codes, scales, sums, n, here); break;
         }
         t += count;
     }
 }
 
-HUB_INLINE void fast_linear(fast_fill_fn *fill, fast_run_fn *run, int block, int bytes, const uint8_t *from, int64_t rows,
-                            const hub_fast_input *x, float *out, int64_t stride) {
-    tile w;
+HUB_INLINE void integer_linear(fast_fill_fn *fill, fast_run_fn *run, int block, int bytes, const uint8_t *from,
+                               int64_t rows, const hub_fast_input *x, float *out, int64_t stride, void *scratch) {
+    tile *w = scratch;
+    float *y = (float *)((uint8_t *)scratch + FAST_TILE);
     const int64_t row_bytes = x->cols / block * bytes;
     for (int64_t r = 0; r < rows; r += ROWS) {
         const int here = (int)(rows - r < ROWS ? rows - r : ROWS);
-        for (int64_t t = 0; t < x->tokens; t++) {
-            memset(out + t * stride + r, 0, (size_t)here * sizeof(float));
-        }
+        memset(y, 0, (size_t)(x->tokens * ROWS) * sizeof(float));
         for (int64_t k = 0; k < x->cols; k += FAST_COLUMNS) {
             const int columns = (int)(x->cols - k < FAST_COLUMNS ? x->cols - k : FAST_COLUMNS);
-            fill(from + r * row_bytes + k / block * bytes, row_bytes, here, columns, &w);
-            run(&w, columns, x, k, here, out + r, stride);
+            fill(from + r * row_bytes + k / block * bytes, row_bytes, here, columns, w);
+            run(w, columns, x, k, y);
         }
+        fast_store(y, ROWS, here, x->tokens, out + r, stride);
     }
 }
 
@@ -191,8 +175,8 @@ HUB_INLINE void fast_linear(fast_fill_fn *fill, fast_run_fn *run, int block, int
 
 #define FAST_RUN(block, group, offsets, wide)                                                                                \
     static void run_##block##_##group##_##offsets##_##wide(const tile *w, int columns, const hub_fast_input *x, int64_t column, \
-                                                  int rows, float *out, int64_t stride) {                              \
-        run_tile((fast_shape){block, group, offsets, wide}, w, columns, x, column, rows, out, stride);                       \
+                                                  float *y) {                                                         \
+        run_tile((fast_shape){block, group, offsets, wide}, w, columns, x, column, y); \
     }
 FAST_RUN(32, 32, false, true)
 FAST_RUN(32, 32, false, false)
@@ -210,9 +194,10 @@ FAST_RUN(256, 16, false, false)
         fill_tile((fast_shape){block, group, offsets, wide}, fast_unpack_##type, sizeof(block_##type), from, row_bytes, rows, \
                   columns, to);                                                                                        \
     }                                                                                                                  \
-    static void FAST_NAME(type)(const void *from, int64_t rows, const hub_fast_input *x, float *out, int64_t stride) { \
-        fast_linear(fill_##type, run_##block##_##group##_##offsets##_##wide, block, sizeof(block_##type), from, rows, x, out,   \
-                    stride);                                                                                           \
+    static void FAST_NAME(type)(const void *from, int64_t rows, const hub_fast_input *x, float *out, int64_t stride, \
+                                void *scratch) { \
+        integer_linear(fill_##type, run_##block##_##group##_##offsets##_##wide, block, sizeof(block_##type), from, rows, x, out, \
+                       stride, scratch); \
     }
 FAST_INTEGER_TYPES(FAST_LINEAR)
 

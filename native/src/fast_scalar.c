@@ -36,7 +36,8 @@ HUB_INLINE void integer_linear(int block, int group, bool offsets, fast_unpack_f
 
 #define FAST_LINEAR(index, type, block, group, offsets, wide)                                                               \
     static void hub_fast_##type##_scalar(const void *weights, int64_t rows, const hub_fast_input *x, float *out,      \
-                                         int64_t stride) {                                                            \
+                                         int64_t stride, void *scratch) {                                             \
+        (void)scratch;                                                                                                \
         integer_linear(block, group, offsets, fast_unpack_##type, sizeof(block_##type), weights, rows, x, out, stride); \
     }
 FAST_INTEGER_TYPES(FAST_LINEAR)
@@ -71,15 +72,18 @@ HUB_INLINE void float_linear(float (*wide)(const uint8_t *, int64_t), int bytes,
     }
 }
 
-static void hub_fast_f32_scalar(const void *weights, int64_t rows, const hub_fast_input *x, float *out, int64_t stride) {
+static void hub_fast_f32_scalar(const void *weights, int64_t rows, const hub_fast_input *x, float *out, int64_t stride, void *scratch) {
+    (void)scratch;
     float_linear(wide_f32, 4, plain, weights, rows, x, out, stride);
 }
 
-static void hub_fast_f16_scalar(const void *weights, int64_t rows, const hub_fast_input *x, float *out, int64_t stride) {
+static void hub_fast_f16_scalar(const void *weights, int64_t rows, const hub_fast_input *x, float *out, int64_t stride, void *scratch) {
+    (void)scratch;
     float_linear(wide_f16, 2, plain, weights, rows, x, out, stride);
 }
 
-static void hub_fast_bf16_scalar(const void *weights, int64_t rows, const hub_fast_input *x, float *out, int64_t stride) {
+static void hub_fast_bf16_scalar(const void *weights, int64_t rows, const hub_fast_input *x, float *out, int64_t stride, void *scratch) {
+    (void)scratch;
     float_linear(wide_bf16, 2, rounded, weights, rows, x, out, stride);
 }
 

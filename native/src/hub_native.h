@@ -73,8 +73,10 @@ typedef struct hub_fast_input {
 /* Fills tokens t0..t1 of `to` from x (tokens, cols). t0 is a multiple of FAST_TOKENS, t1 another one or the end. */
 typedef void hub_fast_prepare_fn(const float *x, int64_t t0, int64_t t1, const hub_fast_input *to);
 
-/* out[t * stride + r] = the product of row r and token t. weights (rows, x->cols) need not be aligned. */
-typedef void hub_fast_linear_fn(const void *weights, int64_t rows, const hub_fast_input *x, float *out, int64_t stride);
+/* out[t * stride + r] = the product of row r and token t. weights (rows, x->cols) need not be aligned; scratch is
+ * fast_scratch(x->tokens) bytes at a multiple of 64. */
+typedef void hub_fast_linear_fn(const void *weights, int64_t rows, const hub_fast_input *x, float *out, int64_t stride,
+                                void *scratch);
 
 typedef struct hub_kernels {
     hub_quantize_fn *quantize[HUB_TYPES];
