@@ -10,6 +10,7 @@ import pytest
 
 import hub
 
+sys.path.insert(0, str(Path(__file__).parent.parent))  # models made for all tests
 sys.path.insert(0, str(Path(__file__).parent))  # the helpers beside this file
 
 
