@@ -390,10 +390,7 @@ def build(data: Mapping[str, Any]) -> Architecture:
             summary=data["summary"],
             architectures=tuple(data["match"]["architectures"]),
             model_type=data["match"]["model_type"],
-            settings={
-                key: Setting(**{"keys": (key,), **{k: tuple(v) if isinstance(v, list) else v for k, v in rule.items()}})
-                for key, rule in data["config"].items()
-            },
+            settings={key: _rule(key, rule) for key, rule in data["config"].items()},
             rope_theta=rope.get("theta"),
             rope_local_theta=rope.get("local_theta"),
             rope_types=tuple(rope.get("types", ())),
@@ -409,8 +406,20 @@ def build(data: Mapping[str, Any]) -> Architecture:
             formats={key: _convention(rule) for key, rule in data.get("formats", {}).items()},
             graph=graphs.parse(data["graph"], data["family"]) if "graph" in data else None,
         )
-    except (KeyError, TypeError, AttributeError, re.error) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, re.error) as error:
         raise PluginError(f"architecture file of {data.get('family', '?')}: {error!r}") from None
+
+
+def _rule(name: str, given: Mapping[str, Any]) -> Setting:
+    members: dict[str, Any] = {"keys": (name,), **given}
+    for key in ("allowed", "keys"):
+        members[key] = tuple(members.get(key, ()))
+    return Setting(**members)
+
+
+def _row(cells: Sequence[str]) -> Metadatum:
+    key, kind, value, when, reads = (*cells, *("" for _ in range(5 - len(cells))))
+    return Metadatum(key, kind, value, when or None, reads or None)
 
 
 def _conditions(rules: Iterable[Mapping[str, Any]]) -> tuple[Condition, ...]:
@@ -438,7 +447,7 @@ def _convention(data: Mapping[str, Any]) -> Convention:
         reads=data.get("reads", True),
         tensors=_mapped(data.get("tensors", {})),
         also=_mapped(data.get("also", {})),
-        metadata=tuple(Metadatum(*(cell or None for cell in row)) for row in (*first, *rows.get("list", ()))),
+        metadata=tuple(_row(row) for row in (*first, *rows.get("list", ()))),
         leading=len(first),
         defaults=data.get("defaults", {}),
         requires=_conditions(data.get("requires", ())),

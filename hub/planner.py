@@ -188,8 +188,8 @@ def _tensors(model: Model, writer: Writer, configured: Configured) -> tuple[list
         return [t for name, t in model.tensors.items() if name not in left_out], [
             item for item in found.dropped if item[0] in left_out
         ]
-    tensors, left_out = localise(found, writer.convention, configured)
-    return tensors, [*found.dropped, *left_out]
+    tensors, omitted = localise(found, writer.convention, configured)
+    return tensors, [*found.dropped, *omitted]
 
 
 def _entry(assignment: Assignment, registry: Registry) -> Entry:

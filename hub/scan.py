@@ -96,7 +96,7 @@ def _refuse_nonfinite(plan: Plan, bad: list[Seen]) -> None:
     place = part.place(row, column, row_length(tensor.shape))
     span = place.span
     raise WeightError(
-        f"{bad[0].nonfinite} weights are not finite, the first is number {place.index}{others}",
+        f"{bad[0].nonfinite} weights are not finite, the first is number {place.number}{others}",
         path=span.source.path if span else plan.source.path,
         tensor=place.name or tensor.stored_name,
         offset=span.offset if span else None,

@@ -175,12 +175,12 @@ class Place(NamedTuple):
     """Where a weight comes from.
 
     Attributes:
-        index: its number in the stored tensor.
+        number: which weight of the stored tensor it is.
         span: its bytes, or those of its row where several weights share bytes; None where they are not in one piece.
         name: the stored tensor, where that is not the one of the whole part.
     """
 
-    index: int
+    number: int
     span: Span | None
     name: str | None = None
 

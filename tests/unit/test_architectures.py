@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from importlib import resources
+from pathlib import Path
 
 import gguf
 import pytest
@@ -19,6 +21,7 @@ FILES = {file.name for file in resources.files("hub.architectures").iterdir()}
 OURS = [a for a in known() if f"{a.family}.toml" in FILES]
 GGUF_ARCH = {name: arch for arch, name in gguf.MODEL_ARCH_NAMES.items()}
 LAYERS = 3
+DATA = Path(__file__).parents[1] / "data" / "arch"
 
 
 def family(name):
@@ -29,8 +32,15 @@ def config(**changes):
     return llama_config(num_hidden_layers=LAYERS, **changes)
 
 
+def bundled(name, **changes):
+    """config.json of the small model of a family, as transformers wrote it."""
+    folder = {"llama": "llama3"}.get(name, name)
+    return json.loads((DATA / folder / "config.json").read_text()) | changes
+
+
 def test_all_families_are_there():
-    assert {a.family for a in known()} >= {"llama", "mistral", "qwen2", "qwen3"}
+    families = {"llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "mixtral", "qwen3_moe", "gpt2"}
+    assert {a.family for a in known()} >= families
     assert len(OURS) == len([name for name in FILES if name.endswith(".toml")])
 
 
@@ -40,10 +50,12 @@ def test_gguf_names_are_those_of_the_package(arch):
     convention = arch.formats["gguf"]
     names = gguf.get_tensor_name_map(GGUF_ARCH[convention.architecture], LAYERS)
     mapped = {source: name for name, rule in convention.tensors.items() for source in rule.sources}
-    assert set(mapped) == set(arch.tensors)
+    assert {*mapped, *convention.left_out} == set(arch.tensors)
     for canonical, ours in mapped.items():
         for layer in range(LAYERS if "{layer}" in canonical else 1):
-            spelled = canonical.replace("{layer}", str(layer))
+            # The converter looks experts up by the name of their stack.
+            spelled = canonical.replace("{layer}", str(layer)).replace(".{expert}.", ".")
+            spelled = re.sub(r"model(.*)\.block_sparse_moe\.experts", r"\1.feed_forward.experts", spelled).lstrip(".")
             wanted = names.get_name(spelled, try_suffixes=(".weight", ".bias"))
             assert ours.replace("{layer}", str(layer)) == wanted, spelled
 
@@ -77,23 +89,29 @@ def test_gguf_keys_exist_in_the_package(arch):
 
 @pytest.mark.parametrize("arch", OURS, ids=lambda a: a.family)
 def test_every_expression_can_be_calculated(arch):
-    made = arch.configure(config(head_dim=64), path="c")
+    made = arch.configure(bundled(arch.family), path="c")
     expected = made.expected()
-    assert expected["model.embed_tokens.weight"] == ((64, 256), False)
-    assert expected["lm_head.weight"] == ((64, 256), False)
-    assert f"model.layers.{LAYERS - 1}.mlp.down_proj.weight" in expected
-    for row in arch.formats["gguf"].metadata:
-        made.evaluate(row.value, file_type=1)
+    values = made.values
+    assert ((values["vocab_size"], values["hidden_size"]), False) in expected.values()
+    assert expected["lm_head.weight"][1] is values["tie_word_embeddings"]
+    assert any(f".{made.layers - 1}." in name for name in expected)
+    convention = arch.formats["gguf"]
+    for row in convention.metadata:
+        made.evaluate(row.value, file_type=1, layer=0)
         if row.when:
             made.evaluate(row.when, file_type=1)
-    for rule in arch.formats["gguf"].tensors.values():
+    for rule in [*convention.tensors.values(), *convention.also.values(), *arch.spellings.values()]:
         for _, argument in rule.steps:
-            assert made.evaluate(argument) >= 1
+            assert made.evaluate(argument)
+    for condition in (*arch.requires, *convention.requires, *convention.notes):
+        assert condition.holds(values)
+    for default in convention.defaults.values():
+        made.evaluate(default, tensors=[], layer=0)
 
 
 @pytest.mark.parametrize("arch", OURS, ids=lambda a: a.family)
 def test_the_output_tensor_may_be_absent_only_when_tied(arch):
-    tied = arch.configure(config(tie_word_embeddings=True), path="c").expected()
+    tied = arch.configure(bundled(arch.family, tie_word_embeddings=True), path="c").expected()
     assert tied["lm_head.weight"][1] is True
 
 
@@ -182,8 +200,10 @@ def test_a_broken_file_is_a_plugin_error(text):
 def test_wrong_configurations_never_crash(arch):
     """Whatever stands in config.json, the answer is a ConfigError or a configuration."""
     odd = [None, True, 0, -1, 1, 3, 1e308, float("inf"), float("nan"), "", "x", [], [1], {}, {"a": 1}, 10**30]
-    base = config()
-    for key in [*base, "rope_scaling", "rope_parameters", "head_dim", "original_max_position_embeddings"]:
+    base = bundled(arch.family)
+    assert arch.configure(base, path="c")
+    keys = {key for rule in arch.settings.values() for key in rule.keys}
+    for key in [*base, *keys, "rope_scaling", "rope_parameters", "rope_theta", "original_max_position_embeddings"]:
         for value in odd:
             try:
                 made = arch.configure(base | {key: value}, path="c")
