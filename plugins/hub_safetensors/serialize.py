@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from hub.api import FormatError, PlannedFile, Shape, padded
+from hub.api import ConfigError, FormatError, PlannedFile, Shape, padded
 from hub_safetensors.header import MAX_HEADER
 from hub_safetensors.shards import INDEX, SINGLE
 
@@ -79,12 +79,19 @@ def literal(name: str, data: bytes) -> PlannedFile:
 
 
 def json_bytes(value: Mapping[str, object], *, sort_keys: bool = False, compact: bool = False) -> bytes:
-    """JSON as the libraries of the field write it."""
-    if compact:
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    else:
-        text = json.dumps(value, ensure_ascii=False, indent=2, sort_keys=sort_keys, allow_nan=False)
-    return (text + "\n").encode()
+    """JSON as the libraries of the field write it.
+
+    Raises:
+        ConfigError: a number that JSON cannot spell.
+    """
+    form: dict[str, Any] = {"separators": (",", ":")} if compact else {"indent": 2, "sort_keys": sort_keys}
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, **form)
+        return f"{text}\n".encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON spells and UTF-8 does not
+        return (json.dumps(value, allow_nan=False, **form) + "\n").encode()
+    except ValueError:
+        raise ConfigError("a number that is not finite, which JSON cannot spell") from None
 
 
 def _shards(weights: Sequence[Weight], max_shard: int) -> Iterable[list[Weight]]:

@@ -15,7 +15,7 @@ import safetensors.numpy
 from tokenizers import Tokenizer as Library
 
 import hub
-from hub.errors import UsageError
+from hub.errors import ConfigError, UsageError
 from hub_safetensors import serialize
 from hub_safetensors.companions import MAX_FILE
 from hub_safetensors.serialize import Weight, lay_out_weights
@@ -284,3 +284,22 @@ def test_an_old_folder_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
     convert(TINY, target, "safetensors", force=True)
     assert config(target)["model_type"] == "llama" and (target / "tokenizer.json").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_json_of_anything_is_json() -> None:
+    assert json.loads(serialize.json_bytes({"half": "\ud800", "plain": "\u00e9"})) == {
+        "half": "\ud800",
+        "plain": "\u00e9",
+    }
+    assert serialize.json_bytes({"plain": "\u00e9"}) == '{\n  "plain": "\u00e9"\n}\n'.encode()
+    with pytest.raises(ConfigError, match="not finite"):
+        serialize.json_bytes({"x": float("inf")})
+
+
+def test_a_template_that_is_not_utf8_does_not_stop_the_way_back(tmp_path: Path) -> None:
+    gguf_path = convert(TINY, tmp_path / "m.gguf", "gguf:q8_0")
+    raw = gguf_path.read_bytes()
+    assert raw.count(b"assistant: ") == 1
+    gguf_path.write_bytes(raw.replace(b"assistant: ", b"assistant\xff "))
+    back = convert(gguf_path, tmp_path / "back", "safetensors:f16")
+    assert "assistant\udcff " in json.loads((back / "tokenizer_config.json").read_text())["chat_template"]

@@ -35,7 +35,8 @@ model, loading = AutoModelForCausalLM.from_pretrained(
 with torch.no_grad():
     logits = model(torch.from_numpy(np.load(ids)).reshape(1, -1)).logits[0].numpy()
 np.save(out, logits)
-GenerationConfig.from_pretrained(folder)
+if text:
+    GenerationConfig.from_pretrained(folder)
 encoded = [AutoTokenizer.from_pretrained(path).encode(text) for path in (folder, source)] if text else [[], []]
 print(json.dumps({"loading": {key: len(value) for key, value in loading.items()}, "ids": encoded}))
 """
