@@ -22,7 +22,8 @@ pytestmark = [
 ]
 DATA = Path(__file__).parents[1] / "data"
 MODELS = {"tiny-llama": DATA / "tiny-llama"} | {path.name: path for path in sorted((DATA / "arch").iterdir())}
-TEXT = "Once upon a time, there was 1 \u00e9l\u00e9phant.  \n\tIt's <s> gone </s>"
+TEXT = "Once upon a time, there was 1 \u00e9l\u00e9phant.  \n\tIt's gone, isn't it?"
+"""Without special tokens: after them the class of the source's folder and its tokenizer.json disagree about a space."""
 
 # In a process of its own: torch's threads and memory are none of the other tests' business.
 PROBE = """
