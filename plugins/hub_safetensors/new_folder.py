@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hub.api import Configured, Model, PlannedFile, Tokenizer
+from hub.api import ConfigError, Configured, Model, PlannedFile, Tokenizer
 from hub_safetensors.companions import companion_files
 from hub_safetensors.hf_folder import CONFIG
 from hub_safetensors.new_config import carried_config, made_config
@@ -79,5 +79,10 @@ def _made_files(
     if tokenizer is None:
         notes.append("no tokenizer: the folder has none either")
         return small, notes
-    made, more = tokenizer_files(tokenizer, configured)
-    return {**small, **made}, [*notes, *tokenizer.notes, *more]
+    try:
+        made = tokenizer_files(tokenizer, configured)
+    except ConfigError as error:
+        # The weights are whole without it, and the model's own files can be put beside them.
+        notes.append(f"no tokenizer files: {error.message}; take those of the original model")
+        return small, notes
+    return {**small, **made}, [*notes, *tokenizer.notes]

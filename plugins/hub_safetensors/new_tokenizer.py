@@ -19,8 +19,8 @@ CLASS: Final = "PreTrainedTokenizerFast"
 _CONTEXT: Final = ("max_position_embeddings", "n_positions")
 
 
-def tokenizer_files(tokenizer: Tokenizer, configured: Configured | None) -> tuple[dict[str, bytes], list[str]]:
-    """The files of a tokenizer by name, and notes.
+def tokenizer_files(tokenizer: Tokenizer, configured: Configured | None) -> dict[str, bytes]:
+    """The files of a tokenizer by name.
 
     Raises:
         ConfigError: a kind of tokenizer, or a way of cutting text, that hub does not know.
@@ -60,7 +60,7 @@ def tokenizer_files(tokenizer: Tokenizer, configured: Configured | None) -> tupl
     }
     if model is not None:
         files[TOKENIZER_MODEL] = model
-    return files, []
+    return files
 
 
 def generation_file(tokenizer: Tokenizer | None, about: About) -> dict[str, bytes]:

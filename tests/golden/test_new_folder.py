@@ -303,3 +303,16 @@ def test_a_template_that_is_not_utf8_does_not_stop_the_way_back(tmp_path: Path) 
     gguf_path.write_bytes(raw.replace(b"assistant: ", b"assistant\xff "))
     back = convert(gguf_path, tmp_path / "back", "safetensors:f16")
     assert "assistant\udcff " in json.loads((back / "tokenizer_config.json").read_text())["chat_template"]
+
+
+def test_an_unknown_way_of_cutting_text_leaves_the_tokenizer_out_and_tells(tmp_path: Path) -> None:
+    gguf_path = convert(TINY, tmp_path / "m.gguf", "gguf:q8_0")
+    raw = gguf_path.read_bytes()
+    kind = b"tokenizer.ggml.model\x08\0\0\0\x05\0\0\0\0\0\0\0llama"
+    assert raw.count(kind) == 1
+    gguf_path.write_bytes(raw.replace(kind, kind.replace(b"llama", b"other")))
+    notes: list[str] = []
+    target = tmp_path / "back"
+    hub.convert(gguf_path, target, to="safetensors", verify="weights", on_plan=lambda plan: notes.extend(plan.notes))
+    assert any("no tokenizer files: a tokenizer of kind 'other'" in note for note in notes)
+    assert not (target / "tokenizer.json").exists() and (target / "generation_config.json").exists()
