@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 MAX_FACTORS = 1 << 16
 """Most divisors of frequencies: half of the elements of a head."""
+LARGEST = 1e9
+"""Largest factor that a context is stretched by."""
 ROUNDING = 1e-5
 """Relative difference between makers that compute one formula in f32; settings that differ give more."""
 
@@ -116,7 +118,7 @@ class Llama3RopeFactors(Maker):
         dim, theta = int(settings["head_dim"]), float(settings["rope.theta"])
         if len(found) != dim // 2:
             return {}
-        if not np.all(np.isfinite(found)) or not np.all(found >= 1):
+        if not np.all((found >= 1) & (found <= LARGEST)):  # NaN is neither
             return {}
         near: Mapping[str, Any] = {}
         for context, factor, low, high in _llama3_guesses(found, _wavelengths(dim, theta), settings):

@@ -109,3 +109,155 @@ def test_unpacked_tensors_are_refused():
 def test_the_tables_hold_what_architecture_files_name():
     assert set(STEPS) == {"interleave_heads", "transpose", "add", "concat", "stack", "rows"}
     assert set(MAKERS) == {"llama3_rope_factors", "longrope_long_factors", "longrope_short_factors"}
+
+
+def packed(array):
+    """(rows, width) bytes as a packed tensor: one part by rows, a second one with a number for each row."""
+    scale = np.arange(len(array), dtype=np.float32)[:, None] + array[:, :1]
+    parts = {
+        "codes": ArrayPart(array, PartSpec(U8, array.shape)),
+        "scale": ArrayPart(scale, PartSpec(F32, scale.shape)),
+    }
+    return Tensor("p", array.shape, Packed("toy.row", array.shape, parts))
+
+
+def everything(tensor):
+    return {key: part.load(0, tensor.rows) for key, part in tensor.parts.items()}
+
+
+members = st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(1, 6), st.integers(1, 5))
+
+
+@given(members, st.data())
+def test_experts_of_two_tensors_become_one_and_come_back(case, data):
+    """gate and up of every expert as (experts, 2 rows, in), by NumPy; any cut of it, dense and packed."""
+    experts, rows_a, rows_b, width = case
+    total = experts * (rows_a + rows_b)
+    whole = np.arange(total * width, dtype=np.uint8).reshape(total, width)
+    ends = np.cumsum([rows_a, rows_b] * experts)[:-1]
+    arrays = np.split(whole, ends)
+    concat, stack = STEPS["concat"](2), STEPS["stack"](experts)
+    for make in (lambda a: dense(a.astype(np.float32)), packed):
+        flow = concat.forward([make(array) for array in arrays])
+        level = [concat.shape([a.shape, b.shape]) for a, b in zip(arrays[::2], arrays[1::2], strict=True)]
+        (joined,) = stack.forward(flow)
+        assert joined.shape == (experts, rows_a + rows_b, width)
+        start = data.draw(st.integers(0, total - 1))
+        stop = data.draw(st.integers(start + 1, total))
+        first = next(iter(joined.parts.values()))
+        np.testing.assert_array_equal(first.load(start, stop), whole[start:stop])
+        back = concat.backward(stack.backward([joined], level), [array.shape for array in arrays])
+        for before, after in zip([make(array) for array in arrays], back, strict=True):
+            assert after.shape == before.shape
+            for key, found in everything(after).items():
+                np.testing.assert_array_equal(found, everything(before)[key])
+
+
+def test_a_stack_tells_where_a_weight_comes_from():
+    tensors = [
+        Tensor(f"e{i}", (3, 4), Dense(ArrayPart(np.full((3, 4), i, np.float32), rows_spec(F32, (3, 4)))))
+        for i in range(2)
+    ]
+    (joined,) = STEPS["stack"](2).forward(tensors)
+    place = joined.parts["data"].place(4, 2, 4)
+    assert (place.name, place.number) == ("e1", 6)
+    assert joined.stored_name == "e0 to e1"
+
+
+def test_tensors_that_do_not_fit_are_not_joined():
+    a, b = dense(np.zeros((2, 3), np.float32)), dense(np.zeros((2, 4), np.float32))
+    with pytest.raises(ConfigError, match="one shape"):
+        STEPS["stack"](2).forward([a, b])
+    with pytest.raises(ConfigError, match="differ in length"):
+        STEPS["concat"](2).forward([a, b])
+    with pytest.raises(ConfigError, match="one type"):
+        STEPS["stack"](2).forward([a, dense(np.zeros((2, 3), np.float16))])
+    with pytest.raises(ConfigError, match="4 rows, 2 tensors need 6"):
+        STEPS["concat"](2).backward([dense(np.zeros((4, 3), np.float32))], [(3, 3), (3, 3)])
+    shared = Tensor(
+        "s", (2, 3), Packed("toy", (2, 3), {"scale": ArrayPart(np.ones(1, np.float32), PartSpec(F32, (1,), None))})
+    )
+    with pytest.raises(ConfigError, match="a scale of its own"):
+        STEPS["stack"](2).forward([shared, shared])
+    words = Tensor(
+        "w", (8, 4), Packed("toy", (8, 4), {"z": ArrayPart(np.ones((1, 4), np.float32), PartSpec(F32, (1, 4), 0, 8))})
+    )
+    with pytest.raises(ConfigError, match="share a word"):
+        STEPS["stack"](2).backward([words], [(4, 4), (4, 4)])
+
+
+@given(st.integers(1, 7), st.integers(1, 9), st.data())
+def test_transposing_turns_any_tile(rows, width, data):
+    array = np.arange(rows * width, dtype=np.float32).reshape(rows, width)
+    step = STEPS["transpose"](1)
+    turned = step.forward(dense(array))
+    start = data.draw(st.integers(0, width - 1))
+    stop = data.draw(st.integers(start + 1, width))
+    np.testing.assert_array_equal(load(turned, start, stop), array.T[start:stop])
+    assert turned.parts["data"].place(start, 0, rows).number == start
+    np.testing.assert_array_equal(load(step.backward(turned)), array)
+
+
+def test_a_file_is_transposed_by_columns(tmp_path):
+    from hub.io.source import FileSource
+    from hub.ir.part import FilePart
+
+    array = np.arange(35, dtype=np.float32).reshape(5, 7)
+    (tmp_path / "x").write_bytes(bytes(8) + array.tobytes())
+    with FileSource(tmp_path / "x") as source:
+        whole = Tensor("t", (5, 7), Dense(FilePart(rows_spec(F32, (5, 7)), source, 8)))
+        turned = STEPS["transpose"](1).forward(whole)
+        np.testing.assert_array_equal(load(turned, 2, 6), array.T[2:6])
+        place = turned.parts["data"].place(3, 2, 5)
+        assert (place.number, place.span.offset) == (2 * 7 + 3, 8 + 4 * 17)
+        (_, second) = STEPS["concat"](2).backward([whole], [(2, 7), (3, 7)])
+        part = second.parts["data"]
+        assert (part.span.offset, part.stored_row(0)) == (8 + 4 * 14, 2)
+        np.testing.assert_array_equal(load(second), array[2:])
+
+
+def test_a_packed_tensor_is_turned_as_numbers_and_back_as_itself():
+    blocks = np.zeros((4, 34), np.uint8)
+    blocks[:, 1] = 0x3C  # f16 1.0
+    blocks[:, 2:] = np.arange(4)[:, None]
+    before = Tensor("q", (4, 32), Packed("ggml.Q8_0", (4, 32), {"blocks": ArrayPart(blocks, PartSpec(U8, (4, 34)))}))
+    step = STEPS["transpose"](1)
+    turned = step.forward(before)
+    assert (turned.layout, turned.shape) == ("f32", (32, 4))
+    assert turned.derived == ("dequantize", "transpose")
+    np.testing.assert_array_equal(load(turned, 30, 32), np.tile(np.arange(4, dtype=np.float32), (2, 1)))
+    assert step.forward(turned).body is before.body
+
+
+finite = st.floats(-4, 4, width=16)
+
+
+@given(st.lists(finite, min_size=1, max_size=20))
+def test_adding_one_comes_back_or_says_so(numbers):
+    array = np.array(numbers, np.float16)
+    step = STEPS["add"](1)
+    more = step.forward(dense(array))
+    assert more.layout == "f32"
+    wide = array.astype(np.float32)
+    np.testing.assert_array_equal(load(more), wide + np.float32(1))
+    back = load(step.backward(more))
+    assert more.parts["data"].reversible() == np.array_equal(back.view(np.uint32), wide.view(np.uint32))
+
+
+def test_what_adding_one_loses():
+    def survives(number):
+        return STEPS["add"](1).forward(dense(np.array([0.5, number], np.float32))).parts["data"].reversible()
+
+    assert survives(0.0)
+    assert survives(2.0**-23)
+    assert not survives(2.0**-25)
+    assert not survives(-0.0)
+    assert not survives(0.1)
+
+
+def test_rows_are_cut_out():
+    array = np.arange(24, dtype=np.float32).reshape(6, 4)
+    step = STEPS["rows"]([2, 5])
+    np.testing.assert_array_equal(load(step.forward(dense(array))), array[2:5])
+    with pytest.raises(ConfigError, match="rows 2 to 5 of 4"):
+        step.forward(dense(array[:4]))
