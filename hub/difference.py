@@ -26,7 +26,16 @@ from hub.transforms import Transpose
 from hub.verifier import TensorResult
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from hub.kernels import Difference as Counted
+
+    F32Array = np.ndarray[Any, np.dtype[np.float32]]
+
+WORST = 64
+"""Rows of a tensor that are remembered as the worst."""
+QUIET = 1e-3
+"""Share of the usual energy below which a row is not among them."""
 
 
 @dataclass
@@ -37,6 +46,7 @@ class Compared:
         name: its canonical name.
         result: the figures; None where they cannot be had, and `note` says why.
         note: what is to be known about the comparison.
+        worst: (signal over noise, row) of the rows that differ most for their size, worst first; of matrices only.
         instead: whether one side has no such tensor, and another that stands in for it was compared.
     """
 
@@ -45,12 +55,16 @@ class Compared:
     b: Tensor
     result: TensorResult | None = None
     note: str | None = None
+    worst: Sequence[tuple[float, int]] = ()
     instead: bool = False
 
     @property
     def equal(self) -> bool | None:
         """Whether every weight has the same bits; None where that cannot be told."""
         return None if self.result is None else self.result.unequal == 0
+
+
+_Tile = tuple[Compared, int, "Counted", list[tuple[float, int]]]
 
 
 @dataclass
@@ -141,28 +155,46 @@ def _measure(items: Sequence[Compared], registry: Registry, budget: Budget, prog
     for item in items:
         item.result = TensorResult(item.name, math.prod(item.a.shape))
 
-    def units() -> Iterable[Callable[[], tuple[Compared, int, Counted]]]:
+    def units() -> Iterable[Callable[[], _Tile]]:
         for item in items:
             first, second = registry.layout(item.a.layout), registry.layout(item.b.layout)
             rows = math.lcm(step(item.a, first), step(item.b, second))
             for start, stop in tiles(item.a, rows, budget):
                 yield lambda i=item, x=start, y=stop: _tile(i, registry, x, y)  # type: ignore[misc]
 
-    def done(got: tuple[Compared, int, Counted]) -> None:
-        item, amount, counted = got
+    def done(got: _Tile) -> None:
+        item, amount, counted, worst = got
         assert item.result is not None
         item.result.add(*counted)
+        item.worst = sorted([*item.worst, *worst])[:WORST]
         progress.advance(amount)
 
     run_all(units(), budget.threads, done)
 
 
-def _tile(item: Compared, registry: Registry, start: int, stop: int) -> tuple[Compared, int, Counted]:
+def _tile(item: Compared, registry: Registry, start: int, stop: int) -> _Tile:
     from hub.kernels import compare as kernel
 
     a = weights(item.a, registry.layout(item.a.layout), start, stop)
     b = weights(item.b, registry.layout(item.b.layout), start, stop)
-    return item, item.b.nbytes * (stop - start) // max(1, item.b.rows), kernel(a, b)
+    counted = kernel(a, b)
+    worst = _worst(a, b, start) if counted.unequal and a.ndim > 1 else []
+    return item, item.b.nbytes * (stop - start) // max(1, item.b.rows), counted, worst
+
+
+def _worst(a: F32Array, b: F32Array, start: int) -> list[tuple[float, int]]:
+    """(signal over noise, row) of the worst rows of a tile, but for rows next to nothing: their scales underflow."""
+    import numpy as np
+
+    with np.errstate(all="ignore"):
+        difference = a - b
+        noise = np.einsum("ij,ij->i", difference, difference)
+        signal = np.einsum("ij,ij->i", a, a)
+        ratio = np.where(noise > 0, signal / noise, np.inf)
+        ratio[~np.isfinite(noise)] = 0.0
+        ratio[signal < QUIET * signal.mean()] = np.inf
+    rows = np.argsort(ratio, kind="stable")[:WORST]
+    return [(float(ratio[row]), start + int(row)) for row in rows if np.isfinite(ratio[row])]
 
 
 def vocabularies(pair: Pair) -> tuple[list[str], list[Diagnosis]]:

@@ -30,9 +30,9 @@ HEAD_BYTES = 16 << 20
 KEPT_BYTES = 64 << 20
 """Bytes of layer outputs that are kept of the first model; where they are more, of fewer tokens."""
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99_9": 0.999}
-WEIGHTS_PER_SECOND = 3.0e9
-"""Weights times tokens that one thread gets through in a second in `exact` mode, roughly, on a machine of 2.5 GHz
-with AVX2; the estimate that is told beforehand comes from it."""
+WEIGHTS_PER_SECOND = 1.0e10
+"""Weights times tokens that one thread gets through in a second in `exact` mode, roughly, at 2.5 GHz with AVX-512; the
+estimate that is told beforehand comes from it."""
 
 
 @dataclass

@@ -11,8 +11,8 @@ from statistics import median
 from hub.alignment import Pair
 from hub.architecture import Configured
 from hub.diagnosis import Case, Diagnosis, diagnose
-from hub.diagnosis.settings import Differing, differing, made_tensors, name_settings
-from hub.difference import Compared, Difference, vocabularies
+from hub.diagnosis.settings import Differing, differing, made_tensors, name_settings, stray_scaling
+from hub.difference import WORST, Compared, Difference, vocabularies
 from hub.errors import HubError, WeightError, printable
 from hub.layout import DenseLayout
 from hub.plugins import Registry
@@ -76,7 +76,7 @@ def claims(pair: Pair, *, settings: bool = True) -> list[Diagnosis]:
 
 def _settings(pair: Pair, found: Sequence[Differing]) -> list[Diagnosis]:
     """Mistakes in settings; what makes a rotary base wrong makes the factors computed from it wrong too."""
-    out = [*name_settings(list(found)), *made_tensors(pair)]
+    out = [*name_settings(list(found)), *made_tensors(pair), *stray_scaling(pair)]
     out += [Diagnosis("wrong settings", None, fault) for fault in pair.b.faults]
     return sorted(out, key=lambda diagnosis: diagnosis.mistake != "wrong rope base")
 
@@ -114,31 +114,44 @@ def _added(item: Compared) -> bool:
 def _tensor_mistakes(
     found: Difference, results: Sequence[TensorResult], registry: Registry, budget: Budget
 ) -> Iterator[Diagnosis]:
-    suspects = _suspects(found, results)
-    for item, result in suspects[:MOST_DIAGNOSED]:
-        case = Case(found.pair, found.roles, registry, budget, item.name, item.a, item.b, result.limit_db is None)
+    for item, result, only in _suspects(found, results)[:MOST_DIAGNOSED]:
+        exact = result.limit_db is None
+        case = Case(found.pair, found.roles, registry, budget, item.name, item.a, item.b, exact, only)
         try:
             named = diagnose(case)
         except HubError:
             continue  # the fault stands, only its cause is not known
         if named is not None:
-            result.fault = result.fault or f"SQNR {result.sqnr_db:.1f} dB: {named.mistake}"
+            where = f" in {len(only)} rows, first {min(only)}" if only else ""
+            result.fault = result.fault or f"{named.mistake}{where}, SQNR {result.sqnr_db:.1f} dB in all"
             yield named
 
 
-def _suspects(found: Difference, results: Sequence[TensorResult]) -> list[tuple[Compared, TensorResult]]:
-    """Faulty tensors, and those far worse than others of their layout, worst first."""
+def _suspects(
+    found: Difference, results: Sequence[TensorResult]
+) -> list[tuple[Compared, TensorResult, list[int] | None]]:
+    """Faulty tensors, those far worse than others of their layout, and those with rows below the limit (which are
+    then the ones to look at); worst first."""
     by_layout: dict[tuple[str, str], list[float]] = defaultdict(list)
     for item in found.tensors:
         if item.result is not None and math.isfinite(item.result.sqnr_db):
             by_layout[item.a.layout, item.b.layout].append(item.result.sqnr_db)
     usual = {key: median(values) for key, values in by_layout.items()}
-    out = []
+    out: list[tuple[Compared, TensorResult, list[int] | None]] = []
     for item, result in zip(found.tensors, results, strict=False):
         low = usual.get((item.a.layout, item.b.layout), -math.inf) - SUSPECT_DB
         if not item.instead and (result.fault or result.sqnr_db < low):
-            out.append((item, result))
-    return sorted(out, key=lambda pair: pair[1].sqnr_db)
+            rows = _bad_rows(item, result)
+            out.append((item, result, rows if 0 < len(rows) < WORST else None))
+        elif result.limit_db is not None and not item.instead and (rows := _bad_rows(item, result)):
+            out.append((item, result, rows))
+    return sorted(out, key=lambda suspect: suspect[1].sqnr_db)
+
+
+def _bad_rows(item: Compared, result: TensorResult) -> list[int]:
+    """Those of the worst rows that are not as good as the whole tensor must be."""
+    least = math.inf if result.limit_db is None else 10 ** (result.limit_db / 10)
+    return [row for ratio, row in item.worst if ratio < least]
 
 
 def _output(found: Difference, results: Sequence[TensorResult], named: set[str | None]) -> Iterator[Diagnosis]:

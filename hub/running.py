@@ -117,11 +117,10 @@ def run(prepared: Prepared, a: Model, b: Model, *, equal: bool, bits: float, thr
 
     if prepared.sample is None:
         return Run(divergence.not_run(prepared.reason))
-    reason: str | None
     try:
         reason = why_not(b)
     except HubError as error:
-        reason = error.message
+        return Run(divergence.not_run(f"the output cannot be run: {error.message}"))
     if reason is not None:
         return Run(divergence.not_run(f"the output cannot be run: {reason}"))
     mode = prepared.request.mode
@@ -130,8 +129,8 @@ def run(prepared: Prepared, a: Model, b: Model, *, equal: bool, bits: float, thr
         try:
             with Runner(b, mode=mode, threads=threads) as second:
                 if second.vocab_size != first.vocab_size:
-                    fault = f"the vocabularies have {first.vocab_size} and {second.vocab_size} ids"
-                    return Run(divergence.not_run(fault), fault, other)
+                    said = f"the vocabularies have {first.vocab_size} and {second.vocab_size} ids"
+                    return Run(divergence.not_run(said), said, other)
                 found = divergence.measure(first, second, prepared.sample, progress)
         except HubError as error:
             if error.path == a.path:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hub import difference, divergence, judgement, limits, report, running, verifier
-from hub.alignment import align
+from hub.alignment import Pair, align
 from hub.diagnosis import Diagnosis
 from hub.diagnosis.settings import differing
 from hub.ir.model import Model
@@ -162,8 +162,7 @@ def accept(
         # A setting that the user changed is no mistake, but then the answers differ as well.
         changed = bool(made.settings and pair and differing(pair))
         if pair and faulty:
-            found = difference.compare(pair, plugins, budget, Silent())
-            diagnoses += judgement.judge(found, plugins, budget, settings=not changed).diagnoses
+            diagnoses += _causes(pair, plugins, budget, settings=not changed)
         elif pair:
             diagnoses += judgement.claims(pair, settings=not changed)
     ran: running.Run | None = None
@@ -179,8 +178,17 @@ def accept(
     elif prepared is not None:
         why = "the weights do not agree" if faulty else "settings were changed on request"
         ran = running.Run(divergence.not_run(why))
+    if ran is not None and ran.fault and pair:
+        # The weights are what was planned, so the plan may be wrong: look at what they mean.
+        diagnoses += _causes(pair, plugins, budget, settings=False)
     if ran is not None:
         diagnoses += [item for item in ran.diagnoses if item.mistake not in {each.mistake for each in diagnoses}]
     wrong = judgement.sentences(results, diagnoses, [ran.fault] if ran and ran.fault else [])
     done = "full" if ran is not None and ran.logits["not_run"] is None else "weights"
     return Checked(results, diagnoses, ran, wrong, done)
+
+
+def _causes(pair: Pair, plugins: Registry, budget: Budget, *, settings: bool) -> Sequence[Diagnosis]:
+    """The mistakes behind faults, from the canonical tensors of both sides."""
+    found = difference.compare(pair, plugins, budget, Silent())
+    return judgement.judge(found, plugins, budget, settings=settings).diagnoses

@@ -70,7 +70,9 @@ class TensorResult:
 
     def judge(self) -> None:
         """Set `fault` from the figures."""
-        if self.limit_db is None:
+        if not math.isfinite(self.sum_sq):
+            self.fault = "it has weights that are not finite"
+        elif self.limit_db is None:
             if self.unequal:
                 self.fault = f"{self.unequal} of {self.weights} weights differ, the route is exact"
         elif not self.sqnr_db >= self.limit_db:

@@ -38,6 +38,7 @@ class Case:
         name: its canonical name.
         a, b: the tensor in either model.
         exact: whether every bit should agree.
+        only: rows to look at, where not all are wrong; None for a choice from all.
     """
 
     pair: Pair
@@ -48,6 +49,7 @@ class Case:
     a: Tensor
     b: Tensor
     exact: bool
+    only: Sequence[int] | None = None
 
     @property
     def module(self) -> str:
@@ -67,6 +69,8 @@ class Case:
     @cached_property
     def sample(self) -> Rows:
         """The rows to look at, ascending."""
+        if self.only is not None:
+            return np.unique(np.asarray(self.only, np.int64))
         rows = self.a.rows
         most = MOST_WEIGHTS if len(self.a.shape) < 2 else max(4, min(SAMPLE, MOST_WEIGHTS // max(1, self.width)))
         if rows <= most:

@@ -32,7 +32,7 @@ def rotary_rows(case: Case) -> Iterator[Guess]:
     One convention rotates row j of a head with row j + d/2, the other row 2j with 2j + 1; a format that has the other
     one moves rows, and leaving that out, or doing it twice, gives a model that talks nonsense.
     """
-    moved = any(INTERLEAVE in step for step in (*case.b.derived, *case.a.derived))
+    moved, theirs = (any(INTERLEAVE in step for step in tensor.derived) for tensor in (case.b, case.a))
     for rotated in case.roles.rotated.get(case.module, ()):
         stop = case.a.rows if rotated.stop < 0 else rotated.stop
         inside = (case.sample >= rotated.start) & (case.sample < stop)
@@ -40,7 +40,7 @@ def rotary_rows(case: Case) -> Iterator[Guess]:
             continue
         rows = stop - rotated.start
         here = case.sample[inside] - rotated.start
-        for mistake, order, detail in _orders(here, rows, rotated, moved):
+        for mistake, order, detail in _orders(here, rows, rotated, moved, theirs):
             if np.array_equal(order, here):
                 continue
             predicted = case.expected.copy()
@@ -48,8 +48,12 @@ def rotary_rows(case: Case) -> Iterator[Guess]:
             yield Guess(mistake, case.like(predicted), detail, "convert it with the row order of the target")
 
 
-def _orders(rows: Rows, count: int, rotated: Rotated, moved: bool) -> Iterator[tuple[str, Rows, str]]:
-    """(mistake, which canonical row each row would be, detail) for every order that q or k could be in."""
+def _orders(rows: Rows, count: int, rotated: Rotated, moved: bool, theirs: bool) -> Iterator[tuple[str, Rows, str]]:
+    """(mistake, which canonical row each row would be, detail) for every order that q or k could be in.
+
+    Args:
+        moved, theirs: whether the format of the second model, and that of the first, has rows in another order.
+    """
     d = count // rotated.heads
     what = f"{rotated.what} of {rotated.heads} heads"
     if d % 2 == 0:
@@ -58,7 +62,8 @@ def _orders(rows: Rows, count: int, rotated: Rotated, moved: bool) -> Iterator[t
             yield "q/k rows permuted twice", pairs, what
             yield "q/k rows not permuted", halves, what
         else:
-            yield "q/k rows permuted", pairs, f"{what}: in neighbouring pairs, this format has halves"
+            name = "q/k rows not permuted" if theirs else "q/k rows permuted"
+            yield name, pairs, f"{what}: in neighbouring pairs, this format has halves"
             yield "q/k rows permuted twice", halves, f"{what}: permuted back once too often"
     for heads in _divisors(count):
         other = count // heads

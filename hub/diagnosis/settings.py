@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 
 from hub.alignment import Pair, Side
+from hub.architecture import Configured
 from hub.diagnosis.finding import Diagnosis
+from hub.errors import HubError
 
 _HEADS = ("num_attention_heads", "num_key_value_heads", "head_dim")
+_NO_SCALING = ("none", b"none", 0, 1)
 _TIED = "tie_word_embeddings"
 
 
@@ -30,8 +33,10 @@ def differing(pair: Pair) -> list[Differing]:
     Numbers are equal when they are the same in f32, which is what some formats store.
     """
     first, second = pair.a.configured, pair.b.configured
-    if first is None or second is None:
+    if first is None:
         return []
+    if second is None:
+        return list(_raw(first, pair.b))
     told = _told(pair.a) & _told(pair.b)
     out = []
     for key in sorted(told):
@@ -39,6 +44,17 @@ def differing(pair: Pair) -> list[Differing]:
         if not _same(a, b):
             out.append(Differing(key, a, b))
     return out
+
+
+def _raw(wanted: Configured, side: Side) -> Iterator[Differing]:
+    """Settings of a model whose settings contradict each other, as they stand."""
+    try:
+        raw = side.model.hyperparameters(wanted.architecture)
+    except HubError:
+        return
+    for key in sorted(raw.keys() & wanted.values.keys()):
+        if isinstance(raw[key], int | float | str) and not _same(wanted.values[key], raw[key]):
+            yield Differing(key, wanted.values[key], raw[key])
 
 
 def _told(side: Side) -> set[str]:
@@ -102,6 +118,20 @@ def made_tensors(pair: Pair) -> Iterator[Diagnosis]:
         if maker not in wanted and (values := _values(tensor)).size and not np.all(values == 1):
             worst = f"factors up to {values.max():.6g}, the settings ask for none"
             yield Diagnosis("wrong rope scaling", tensor.stored_name, worst, "leave them out")
+
+
+def stray_scaling(pair: Pair) -> Iterator[Diagnosis]:
+    """Rotary scaling that a format's metadata tell though the source has none: consumers obey it all the same."""
+    configured, side = pair.a.configured, pair.b.model
+    convention = configured.architecture.formats.get(side.convention) if configured else None
+    if configured is None or convention is None or pair.a.model.convention:
+        return
+    written = {row.key for row in convention.metadata if row.when is None or configured.evaluate(row.when)}
+    for key, value in side.config.items():
+        about = key.startswith(f"{side.architecture}.") and "rope" in key and "scal" in key
+        if about and key not in written and value not in _NO_SCALING:
+            yield Diagnosis("wrong rope scaling", None, f"{key} is {_shown(value)}, the source has no such setting",
+                            "leave it out")  # fmt: skip
 
 
 def _wanted(pair: Pair) -> Mapping[str, Any]:
