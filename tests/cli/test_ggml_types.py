@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_ggml import FTYPES, as_type
-from made_models import GGUF_TYPES, NUMPY, folder, llama_config, read_gguf, read_safetensors
+from made_ggml import FTYPES, WORDS, as_type
+from made_models import GGUF_TYPES, NUMPY, folder, llama_config, read_gguf, read_safetensors, write_gguf
 
 import hub
-from hub.errors import UsageError, WeightError
+from hub.errors import UsageError, VerifyError, WeightError
 from hub.recipe import Rule
 from hub.runner import Runner
 
@@ -134,6 +134,49 @@ def test_the_exponent_that_is_no_number_is_damage(floats, tmp_path) -> None:
     damage(tmp_path / "bad.gguf", "blk.1.ffn_up.weight", "mxfp4", 0, b"\xff" + b"\x77" * 16)
     with pytest.raises(WeightError, match="not finite"):
         hub.convert(tmp_path / "bad.gguf", tmp_path / "out.gguf", to="gguf:f32", verify="none")
+
+
+def with_blocks(source: Path, path: Path, change) -> None:
+    """The file with the blocks of one matrix, (blocks, bytes), changed in place."""
+    kvs, tensors = read_gguf(source)
+    made = {}
+    for name, (number, shape, raw) in tensors.items():
+        _, block, size = GGUF_TYPES[WORDS[number]]
+        blocks = np.frombuffer(raw, np.uint8, int(np.prod(shape)) // block * size).reshape(-1, size).copy()
+        if name == "blk.1.attn_k.weight":
+            change(blocks)
+        made[name] = WORDS[number], shape, blocks.tobytes()
+    write_gguf(path, kvs, made)
+
+
+@pytest.mark.parametrize(
+    ("kind", "codes", "span"),
+    [
+        ("iq4_nl", slice(2, 18), 32), ("iq4_xs", slice(8, 136), 32), ("mxfp4", slice(1, 17), 32),
+        ("nvfp4", slice(4, 36), 16), ("tq2_0", slice(0, 64), 128),
+    ],
+)  # fmt: skip
+def test_nibbles_in_the_wrong_order_are_named(kind, codes, span, floats, tmp_path) -> None:
+    def swap(blocks) -> None:
+        blocks[:, codes] = blocks[:, codes] >> 4 | blocks[:, codes] << 4
+
+    as_type(floats, tmp_path / "good.gguf", kind)
+    with_blocks(tmp_path / "good.gguf", tmp_path / "bad.gguf", swap)
+    with pytest.raises(VerifyError, match=f"nibble order swapped in .*halves of every {span} codes exchanged"):
+        hub.verify(tmp_path / "good.gguf", tmp_path / "bad.gguf", level="weights")
+
+
+def test_other_codes_are_no_match(model, tmp_path) -> None:
+    """Whatever the type, whose codes need not be nibbles and whose tables may end where they end."""
+    kind, source, _ = model
+    last = {"tq1_0": 51, "tq2_0": 63, "iq1_m": 40}.get(kind, -1)
+
+    def turn(blocks) -> None:
+        blocks[:, last] ^= 0x2D
+
+    with_blocks(source, tmp_path / "bad.gguf", turn)
+    with pytest.raises(VerifyError, match="1 of 21 tensors do not agree with the source"):
+        hub.verify(source, tmp_path / "bad.gguf", level="weights")
 
 
 def damage(path: Path, name: str, kind: str, at: int, new: bytes | None = None) -> None:
