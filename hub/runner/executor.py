@@ -186,9 +186,9 @@ class Runner:
             self._inputs(name, x.array)
         weight = self._matrix(name, transposed)
         out = np.empty((len(x.array), weight.rows), np.float32)
-        prepared = weight.prepare(x, self.mode)
+        prepared = weight.prepare(x, self.mode, self._threads)
         self._threads.each(weight.rows, weight.step, lambda a, b: weight.multiply(prepared, out, a, b))
-        out = weight.ordered(out)
+        out = weight.ordered(out, self._threads)
         bias = self._vector(f"{name}.bias", optional=True)
         return out if bias is None else out + bias
 
@@ -304,15 +304,15 @@ class Runner:
         return x.array * np.float32(node.arguments["by"])
 
     def _add(self, node: Node, a: Activation, b: Activation) -> F32Array:
-        return a.array + b.array
+        return self._by_token(a.array, np.add, b.array)
 
     def _multiply(self, node: Node, a: Activation, b: Activation) -> F32Array:
-        return a.array * b.array
+        return self._by_token(a.array, np.multiply, b.array)
 
-    def _by_token(self, x: F32Array, kernel: Callable[[F32Array, F32Array], None]) -> F32Array:
-        """A kernel on some tokens at a time, by threads."""
+    def _by_token(self, x: F32Array, kernel: Callable[..., Any], *more: F32Array) -> F32Array:
+        """A kernel on some tokens at a time, by threads; `more` are arrays of the same shape that it reads, too."""
         out = np.empty_like(x)
-        self._threads.each(len(x), 16, lambda a, b: kernel(x[a:b], out[a:b]))
+        self._threads.each(len(x), 16, lambda a, b: kernel(x[a:b], *(other[a:b] for other in more), out[a:b]))
         return out
 
     # ---------------------------------------------------------------------------------------------------- the weights

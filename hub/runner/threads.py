@@ -17,7 +17,7 @@ class Threads:
         self.count = count
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="hub-run") if count > 1 else None
 
-    def each(self, size: int, step: int, work: Callable[[int, int], None]) -> None:
+    def each(self, size: int, step: int, work: Callable[[int, int], object]) -> None:
         """Call ``work(start, stop)`` on ranges that cover `size` items; all but the last are multiples of `step`.
 
         Raises:

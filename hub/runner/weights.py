@@ -16,6 +16,7 @@ from hub.ir.part import FilePart, GatherPart, Part, row_length
 from hub.ir.tensor import Tensor
 from hub.layout import Layout
 from hub.pipeline import weights
+from hub.runner.threads import Threads
 
 if TYPE_CHECKING:
     from hub.io.source import FileSource
@@ -34,11 +35,13 @@ class Activation:
         self.array = array
         self._prepared: dict[str, Any] = {}
 
-    def prepared(self, kind: str) -> Any:
+    def prepared(self, kind: str, threads: Threads) -> Any:
         """The activations as the integer kernel of a kind of weights takes them; made once."""
         family = hub_native.fast_family(kind)
         if family not in self._prepared:
-            self._prepared[family] = hub_native.fast_input(kind, self.array)
+            made = self._prepared[family] = hub_native.fast_buffer(kind, *self.array.shape)
+            fill = hub_native.fast_input_rows
+            threads.each(len(self.array), hub_native.FAST_TOKEN_BATCH, lambda a, b: fill(made, self.array, a, b))
         return self._prepared[family]
 
 
@@ -51,8 +54,8 @@ class Matrix(ABC):
     """Rows that work is cut into multiples of."""
 
     @abstractmethod
-    def prepare(self, x: Activation, mode: str) -> Any:
-        """What `multiply` wants of an activation; called once, before the threads."""
+    def prepare(self, x: Activation, mode: str, threads: Threads) -> Any:
+        """What `multiply` wants of an activation; called once, before `multiply` is called by threads."""
 
     @abstractmethod
     def multiply(self, x: Any, out: F32Array, start: int, stop: int) -> None:
@@ -62,7 +65,7 @@ class Matrix(ABC):
     def take(self, ids: Ids) -> F32Array:
         """Rows by number, (len(ids), width)."""
 
-    def ordered(self, out: F32Array) -> F32Array:
+    def ordered(self, out: F32Array, threads: Threads) -> F32Array:
         """`out` with its columns in canonical order."""
         return out
 
@@ -80,8 +83,8 @@ class MappedMatrix(Matrix):
         self.kind, self.rows, self.width, self.order = kind, rows, width, order
         self._data = np.frombuffer(data, np.uint8).reshape(rows, -1)
 
-    def prepare(self, x: Activation, mode: str) -> Any:
-        return x.prepared(self.kind) if mode == "fast" and self.kind in hub_native.fast_kinds() else x.array
+    def prepare(self, x: Activation, mode: str, threads: Threads) -> Any:
+        return x.prepared(self.kind, threads) if mode == "fast" and self.kind in hub_native.fast_kinds() else x.array
 
     def multiply(self, x: Any, out: F32Array, start: int, stop: int) -> None:
         data = self._data[start:stop].reshape(-1)
@@ -94,8 +97,13 @@ class MappedMatrix(Matrix):
         hub_native.dequantize(self.kind, np.ascontiguousarray(self._data[rows]).reshape(-1), out)
         return out
 
-    def ordered(self, out: F32Array) -> F32Array:
-        return out if self.order is None else np.ascontiguousarray(out[:, self.order])
+    def ordered(self, out: F32Array, threads: Threads) -> F32Array:
+        order = self.order
+        if order is None:
+            return out
+        result = np.empty_like(out)
+        threads.each(len(out), 16, lambda a, b: out[a:b].take(order, 1, result[a:b], "clip"))
+        return result
 
 
 class DecodedMatrix(Matrix):
@@ -106,7 +114,7 @@ class DecodedMatrix(Matrix):
         self.rows, self.width = tensor.rows, row_length(tensor.shape)
         self.step = max(layout.row_multiple, 16)
 
-    def prepare(self, x: Activation, mode: str) -> Any:
+    def prepare(self, x: Activation, mode: str, threads: Threads) -> Any:
         return x.array
 
     def multiply(self, x: Any, out: F32Array, start: int, stop: int) -> None:
