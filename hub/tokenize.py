@@ -22,6 +22,8 @@ from hub.pretokenizers import DEFAULT, PreTokenizer, means_one_way, pre_tokenize
 
 SPACE: Final = "\u2581"
 """What sentencepiece writes for a space."""
+_MOST_CHARACTERS: Final = 1 << 24
+"""Most characters of all tokens that are looked at for neighbours; real vocabularies have some 2^21."""
 _ASCII_SPACES: Final = " \t\n\v\f\r"
 _CACHE: Final = 1 << 16
 """Most pieces whose ids are remembered; texts repeat a few thousand words."""
@@ -216,8 +218,11 @@ class Encoder:
     # Sentencepiece: the neighbours whose concatenation is the token of the highest score are merged first.
 
     @cached_property
-    def _neighbours(self) -> frozenset[tuple[str, str]]:
-        """Characters that stand side by side in some token; text can be cut between all others."""
+    def _neighbours(self) -> frozenset[tuple[str, str]] | None:
+        """Characters that stand side by side in some token; text can be cut between all others. None for a vocabulary
+        so large that it is no real one, whose text is not cut."""
+        if sum(map(len, self.ids)) > _MOST_CHARACTERS:
+            return None
         pairs: set[tuple[str, str]] = set()
         for text in self.ids:
             pairs.update(pairwise(text))
@@ -235,7 +240,7 @@ class Encoder:
         joined = self._neighbours
         start = 0
         for end in range(1, len(text) + 1):
-            if end < len(text) and (text[end - 1], text[end]) in joined:
+            if end < len(text) and (joined is None or (text[end - 1], text[end]) in joined):
                 continue
             out += self._merged(text[start:end], rank, self._spelled)
             start = end

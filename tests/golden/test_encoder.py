@@ -119,6 +119,13 @@ def test_merges_go_through_tokens_of_any_type() -> None:
     assert pieces_of(odd, "<s>", add_bos=False, special=True) == ["<s>"]
 
 
+def test_a_vocabulary_too_large_to_look_through_gives_the_same_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = sentencepiece({"\u2581": -5.0, "a": -6.0, "b": -6.0, "\u2581a": -1.0, "ab": -0.5})
+    wanted = pieces_of(made, "ab a b")
+    monkeypatch.setattr("hub.tokenize._MOST_CHARACTERS", 3)
+    assert pieces_of(made, "ab a b") == wanted
+
+
 def test_unknown_characters_are_bytes_or_the_unknown_token() -> None:
     with_bytes = sentencepiece({f"<0x{byte:02X}>": 0.0 for byte in range(256)} | {"a": -1.0}, add_space_prefix=False)
     assert pieces_of(with_bytes, "a\u00e9", add_bos=False) == ["a", "<0xC3>", "<0xA9>"]
