@@ -21,22 +21,28 @@ def sentencepiece_bytes(tokenizer: Tokenizer) -> bytes | None:
     """The model, or None for a tokenizer that is none: of another kind, without scores that order its pieces, or with
     pieces that sentencepiece refuses."""
     scores = tokenizer.scores
-    unknown = [index for index, kind in enumerate(tokenizer.types) if kind == TokenType.UNKNOWN]
-    if tokenizer.model != Tokenizer.SENTENCEPIECE_BPE or scores is None or len(unknown) != 1:
+    if tokenizer.model != Tokenizer.SENTENCEPIECE_BPE or scores is None:
         return None
+    # There must be one unknown piece; files have none where a token was put on top of it, or one for each gap.
+    found = [index for index, kind in enumerate(tokenizer.types) if kind == TokenType.UNKNOWN]
+    unknown = tokenizer.special_ids.get("unk", found[0] if found else 0)
+    if not 0 <= unknown < len(tokenizer.tokens):
+        return None
+    types = [TokenType.UNUSED if kind == TokenType.UNKNOWN else kind for kind in tokenizer.types]
+    types[unknown] = TokenType.UNKNOWN
     normal = {scores[index] for index, kind in enumerate(tokenizer.types) if kind == TokenType.NORMAL}
     if len(normal) < 2 or not all(map(_is_piece, tokenizer.tokens)):
         return None
     pieces = [
         _field(1, _field(1, piece) + _number(2, score) + _field(3, int(kind)))
-        for piece, score, kind in zip(tokenizer.tokens, scores, tokenizer.types, strict=True)
+        for piece, score, kind in zip(tokenizer.tokens, scores, types, strict=True)
     ]
     ids = tokenizer.special_ids
     trainer = [
         _field(3, _BPE),
         _field(4, len(pieces)),
         _field(35, int(TokenType.BYTE in tokenizer.types)),
-        _field(40, unknown[0]),
+        _field(40, unknown),
         *(_field(at, ids.get(role, _NONE)) for at, role in ((41, "bos"), (42, "eos"), (43, "pad"))),
     ]
     normalizer = [
