@@ -345,7 +345,7 @@ class _Reading:
                 ids |= found
             imposed |= {("add", role) for role in case.add if role not in add}
             add |= case.add
-        space_prefix = None
+        space_prefix = self.rule.add_space_prefix if tokenizer.model == Tokenizer.SENTENCEPIECE_BPE else None
         if self.rule.space_prefix and files.config is not None:
             space_prefix = files.config.flag("add_prefix_space")
         made = replace(
