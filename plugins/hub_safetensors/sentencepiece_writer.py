@@ -28,7 +28,7 @@ def sentencepiece_bytes(tokenizer: Tokenizer) -> bytes | None:
     unknown = tokenizer.special_ids.get("unk", found[0] if found else 0)
     if not 0 <= unknown < len(tokenizer.tokens):
         return None
-    types = [TokenType.UNUSED if kind == TokenType.UNKNOWN else kind for kind in tokenizer.types]
+    types: list[TokenType] = [TokenType.UNUSED if kind == TokenType.UNKNOWN else kind for kind in tokenizer.types]
     types[unknown] = TokenType.UNKNOWN
     normal = {scores[index] for index, kind in enumerate(tokenizer.types) if kind == TokenType.NORMAL}
     if len(normal) < 2 or not all(map(_is_piece, tokenizer.tokens)):
