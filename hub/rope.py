@@ -7,7 +7,6 @@ writes ``rope_parameters = {rope_theta, rope_type, ...}``; both are in the field
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -96,12 +95,14 @@ def rope_settings(
 def _longrope_attention(rope: Mapping[str, Any], values: Mapping[str, Any]) -> float:
     """What longrope multiplies attention with: what is given, or what the stretching of the context makes it
     (transformers, modeling_rope_utils)."""
+    import numpy as np
+
     original = rope["rope.original_max_position_embeddings"]
     stretch = rope.get("rope.factor") or values["max_position_embeddings"] / original
     made = math.sqrt(1 + math.log(stretch) / math.log(original)) if stretch > 1 and original > 1 else 1.0
     given = rope.get("rope.attention_factor")
     # Formats keep it in f32; the same number after rounding is the same setting.
-    return made if given is None or struct.pack("f", given) == struct.pack("f", made) else float(given)
+    return made if given is None or np.float32(given) == np.float32(made) else float(given)
 
 
 def _spelled(raw: Mapping[str, Any], nested: bool, path: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:

@@ -24,7 +24,7 @@ Convert = Callable[[Path, Path, str], Path]
 
 DATA = Path(__file__).parents[1] / "data"
 BUNDLED = {"tiny-llama": DATA / "tiny-llama"} | {
-    name: DATA / "arch" / name for name in ("llama3", "mistral", "qwen2", "qwen3")
+    folder.name: folder for folder in sorted((DATA / "arch").iterdir())
 }
 EXTRA = {Path(p).name: Path(p) for p in os.environ.get("HUB_PEER_MODELS", "").split(os.pathsep) if p}
 ON_PURPOSE: frozenset[str] = (
