@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from hub.api import (
     Folder,
     HubError,
     Model,
+    Tensor,
     Tokenizer,
     TokenizerRule,
 )
@@ -23,28 +24,34 @@ CONFIG = "config.json"
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".onnx", ".h5", ".msgpack")
 
 
-def open_folder(path: str, *, format: str = "safetensors") -> Model:
+Collect = Callable[[Mapping[str, Tensor], Mapping[str, Any]], Mapping[str, Tensor]]
+"""A format's rule about stored tensors, by config.json: those that together are one weight (`P.qweight`, `P.scales`)
+become one packed tensor `P.weight`; all others are passed on."""
+
+
+def open_folder(path: str, *, format: str = "safetensors", collect: Collect | None = None) -> Model:
     """Open a Hugging Face folder: weights, config.json, and on demand tokenizer, model card and generation settings.
 
-    The component for every format that lives in such folders: its reader calls this and replaces `tensors` by what
-    its own layouts make of them, by what `config` says.
+    The component for every format that lives in such folders: its reader calls this with a rule that makes of the
+    stored tensors what its own layouts mean.
 
     Args:
         format: the name of the format that asks.
+        collect: the rule; it gets dense tensors as the files have them, and may read their data.
 
     Raises:
         HubError: no weights, or damaged ones; names file, tensor and offset.
     """
     sources: list[FileSource] = []
     try:
-        return _opened(path, format, sources)
+        return _opened(path, format, collect, sources)
     except BaseException:
         for source in sources:
             source.close()
         raise
 
 
-def _opened(path: str, format: str, sources: list[FileSource]) -> Model:
+def _opened(path: str, format: str, collect: Collect | None, sources: list[FileSource]) -> Model:
     folder = Folder(path)
     tensors, headers, names = open_weights(folder, sources)
     notes = []
@@ -53,6 +60,11 @@ def _opened(path: str, format: str, sources: list[FileSource]) -> Model:
         config = folder.json(CONFIG)
     else:
         notes.append("no config.json")
+    if collect is not None:
+        try:
+            tensors = collect(tensors, config)
+        except HubError as error:
+            raise error.at(path=path) from None
     metadata = {key: value for header in headers for key, value in header.metadata.items()}
     weights = {*names, CONFIG}
     return Model(

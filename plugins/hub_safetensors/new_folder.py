@@ -11,6 +11,7 @@ from hub_safetensors.companions import companion_files
 from hub_safetensors.hf_folder import CONFIG
 from hub_safetensors.new_config import carried_config, made_config
 from hub_safetensors.new_tokenizer import generation_file, tokenizer_files
+from hub_safetensors.quantization import FILES as QUANTIZATION_FILES
 from hub_safetensors.serialize import MAX_SHARD, Weight, json_bytes, lay_out_weights, literal
 
 
@@ -23,6 +24,7 @@ def lay_out_folder(
     dtype: str,
     config: Mapping[str, Any] | None = None,
     but: Sequence[str] = (),
+    more: Mapping[str, bytes] | None = None,
     max_shard: int = MAX_SHARD,
 ) -> tuple[list[PlannedFile], dict[str, Any], list[str]]:
     """All files of a folder.
@@ -35,6 +37,7 @@ def lay_out_folder(
         dtype: hub's name of the number type that the model computes in, for config.json.
         config: members of config.json that the format has of its own, None for those to leave out.
         but: names of companions that do not go along.
+        more: small files that the format has of its own, by name.
         max_shard: most bytes of weights in a file.
 
     Returns:
@@ -45,7 +48,8 @@ def lay_out_folder(
     """
     if is_folder(model):
         whole = carried_config(model, dtype)
-        small, notes = companion_files(model, but=[CONFIG, *but])
+        # What tools wrote of how they quantized is true of the source's weights, not of these.
+        small, notes = companion_files(model, but=[CONFIG, *QUANTIZATION_FILES, *but])
     elif configured is None:
         whole, small, notes = {}, {}, ["no config.json: the architecture is not known"]
     else:
@@ -57,6 +61,7 @@ def lay_out_folder(
             whole.pop(key, None)
         else:
             whole[key] = value
+    small |= more or {}
     if whole:
         small = {CONFIG: json_bytes(whole), **small}
     files = [literal(name, data) for name, data in small.items()]
