@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from hub.dtypes import DTYPES, DType, widens
 from hub.ir.part import ArrayPart, PartSpec, Shape, rows_spec
-from hub.ir.scheme import Scheme, always_fits, misfit
+from hub.ir.scheme import Scheme, always_fits
 from hub.ir.tensor import Tensor
 from hub.ir.values import Dense, Quantized
 
@@ -90,11 +90,21 @@ class Layout(ABC):
             values: the numbers of some rows, when a first answer without them said `by_value`; the planner asks
                 for all rows, tile by tile, and the worst answer counts.
         """
+        from hub import transcode
+
         mine = self.scheme(shape)
         if isinstance(scheme, DType) or isinstance(mine, DType):
             return Holding("lossy", "one side is not quantized")
-        reason = misfit(scheme, mine)
-        return Holding("lossy", reason) if reason else Holding("exact")
+        if values is None:
+            chance, why = transcode.prospect(scheme, mine)
+            if chance == "depends":
+                return Holding("codes", why, by_value=True)
+            return Holding("lossy", why) if chance == "never" else Holding("exact")
+        try:
+            lost = transcode.carry(values, scheme, mine).lost
+        except transcode.Misfit as error:
+            return Holding("lossy", str(error))
+        return Holding("codes", lost) if lost else Holding("exact")
 
     @abstractmethod
     def unpack(self, arrays: Arrays, shape: Shape) -> Dense | Quantized:
@@ -106,7 +116,10 @@ class Layout(ABC):
         """
 
     def pack(self, body: Quantized) -> Arrays:
-        """Bytes of codes; the inverse of `unpack`, for schemes that `can_hold` accepts.
+        """Bytes of codes; the inverse of `unpack`.
+
+        Args:
+            body: fields as `scheme` says, to the stored type and the shape of groups: `hub.transcode` has seen to that.
 
         Raises:
             NotImplementedError: the layout is only ever made by a quantizer.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from hub.errors import HubError
 from hub.io.atomic import AtomicOutput, OutputFile
 from hub.ir.part import PartSpec, row_length
+from hub.ir.scheme import Scheme
 from hub.ir.tensor import Tensor
 from hub.ir.values import Quantized
 from hub.layout import DenseLayout, Layout, arrays_of
@@ -20,6 +21,7 @@ from hub.planner import Entry, Plan
 from hub.plugins import Registry
 from hub.quantizer import Calibration
 from hub.tiles import Budget, step, tiles
+from hub.transcode import conform
 
 if TYPE_CHECKING:
     import numpy as np
@@ -140,7 +142,9 @@ def tile(entry: Entry, registry: Registry, start: int, stop: int) -> Arrays:
         width = row_length(entry.tensor.shape)
         body = source.unpack(arrays_of(entry.tensor, start, stop), (stop - start, width))
         assert isinstance(body, Quantized)
-        return target.pack(body)
+        mine, theirs = source.scheme(entry.tensor.shape), target.scheme(entry.tensor.shape)
+        assert isinstance(mine, Scheme) and isinstance(theirs, Scheme)
+        return target.pack(conform(body, mine, theirs))
     values = weights(entry.tensor, source, start, stop)
     if isinstance(target, DenseLayout):
         return {"data": cast(values, target.name)}

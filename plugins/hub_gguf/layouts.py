@@ -65,18 +65,9 @@ class GgmlLayout(Layout):
         return self.meaning.scheme()
 
     def can_hold(self, scheme: Scheme | DType, shape: Shape, values: Quantized | None = None) -> Holding:
-        holding, mine = super().can_hold(scheme, shape, values), self.scheme(shape)
-        if holding.fidelity == "lossy" or isinstance(scheme, DType):
-            return holding
         if self.meaning.pack is None:
             return Holding("lossy", f"only a quantizer makes {self.kind.name}")
-        if self.kind.block == 256 and replace(scheme, values=mine.values) != mine:
-            return Holding("lossy", "its scales are shared otherwise")
-        if not isinstance(scheme.groups, Blocks) or scheme.groups.shape[0] != 1:
-            return Holding("lossy", "rows share its scales")
-        if type(scheme.scale) is not type(mine.scale) or type(scheme.offset) is not type(mine.offset):
-            return Holding("lossy", "it has no scale or offset of its own for each block")
-        return holding
+        return super().can_hold(scheme, shape, values)
 
     def unpack(self, arrays: Arrays, shape: Shape) -> Quantized:
         blocks = np.ascontiguousarray(arrays["blocks"]).reshape(-1, self.kind.bytes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hub import reference
 from hub.dtypes import F16, F32, I8, I32, U8
 from hub.ir.groups import Blocks
 from hub.ir.part import ArrayPart, PartSpec
@@ -14,6 +15,7 @@ from hub.ir.values import Affine, Codebook, Const, Dense, Quantized
 from hub.layout import DENSE, Layout
 from hub.plugins import registry
 from hub.tiles import step
+from hub.transcode import conform
 from hub.verifier import least_sqnr
 
 B32 = Blocks((1, 32))
@@ -58,26 +60,20 @@ def test_a_constant_is_stored_only_where_the_type_has_it(zero, fits):
     assert (misfit(source, Scheme(Affine(4), B32, Stored(F16), zero=Stored(U8))) is None) == fits
 
 
-@pytest.mark.parametrize(
-    "scheme",
-    [
-        Scheme(Affine(8, signed=True), Blocks((0, 0)), Stored(F16)),
-        Scheme(Affine(8, signed=True), Blocks((32, 128)), Stored(F16)),
-        Scheme(Affine(8, signed=True), B32, Const(1.0)),
-    ],
-)
-def test_blocks_of_ggml_promise_only_what_they_pack(scheme):
-    assert registry().layout("ggml.Q8_0").can_hold(scheme, (32, 128)).fidelity == "lossy"
-
-
-def test_the_last_group_of_a_row_may_be_short():
-    codes = np.arange(2 * 192, dtype=np.int8).reshape(2, 192)
-    scale = np.array([[1, 2], [3, 4]], "<f2")
+@pytest.mark.parametrize("groups", [Blocks((0, 0)), Blocks((32, 128)), Blocks((1, 128)), Blocks((8, 32))])
+def test_groups_of_any_shape_are_told_by_blocks_of_32(groups):
+    codes = np.arange(32 * 192).astype(np.int8).reshape(32, 192)
+    high, wide = groups.shape
+    scale = (1 + np.arange(-(-32 // (high or 32)) * -(-192 // (wide or 192)), dtype="<f2")).reshape(
+        -(-32 // (high or 32)), -1
+    )
     parts = [ArrayPart(array, PartSpec(dtype, array.shape)) for array, dtype in ((codes, I8), (scale, F16))]
-    body = Quantized((2, 192), parts[0], Affine(8, signed=True), Dense(parts[1]), Blocks((1, 128)))
+    body = Quantized((32, 192), parts[0], Affine(8, signed=True), Dense(parts[1]), groups)
+    scheme = Scheme(Affine(8, signed=True), groups, Stored(F16))
     layout = registry().layout("ggml.Q8_0")
-    found = layout.decode(layout.pack(body), (2, 192))
-    assert np.array_equal(found, np.repeat(scale, 128, axis=1)[:, :192].astype("f4") * codes)
+    assert layout.can_hold(scheme, (32, 192)).fidelity == "exact"
+    packed = layout.pack(conform(body, scheme, layout.scheme((32, 192))))
+    assert np.array_equal(layout.decode(packed, (32, 192)), reference.decode(body))
 
 
 def test_the_least_sqnr_follows_how_many_weights_share_a_scale():

@@ -1,0 +1,321 @@
+"""Carries codes from one scheme into another that can tell them: the step between `unpack` and `pack`.
+
+Codes may move by an integer together with their zero point; a scale that many weights share may be told once for each
+of smaller groups; a constant may be stored; a zero point may become an offset, ``-scale * zero``, and an offset a zero
+point where it is a whole number of scales. Nothing is ever quantized anew here. Whether all of that keeps every weight
+depends on schemes first and, where they leave it open, on scales, zero points and offsets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from hub.decoding import decode
+from hub.dtypes import DType, widens
+from hub.errors import ConfigError
+from hub.ir.groups import Blocks, Index
+from hub.ir.part import ArrayPart, Part, PartSpec
+from hub.ir.scheme import Field, Scheme, Stored, misfit
+from hub.ir.values import Affine, Const, Dense, Quantized, Value
+
+if TYPE_CHECKING:
+    Array = np.ndarray[Any, Any]
+
+ROOM = 0x1FF
+"""Low bits of an f32 scale that must be clear for ``scale * code + offset`` to round no more than
+``scale * (code - zero)`` does: codes and zero points of 8 bits take nine."""
+
+
+class Misfit(Exception):
+    """These codes cannot be carried into that scheme; the message says why."""
+
+
+@dataclass(frozen=True)
+class Carried:
+    """Codes in their new scheme.
+
+    Attributes:
+        body: fields exactly as the target's scheme says.
+        lost: what was rounded, in a few words; None where every weight is what it was.
+    """
+
+    body: Quantized
+    lost: str | None
+
+
+Prospect = Literal["always", "depends", "never"]
+
+
+def prospect(source: Scheme, target: Scheme) -> tuple[Prospect, str]:
+    """Whether codes of `source` can be carried into `target` with every weight equal, and why not always."""
+    reason = _structure(source, target)
+    if reason:
+        return "never", reason
+    if misfit(source, target) is None:
+        return "always", ""
+    doubts = [*_scale_doubts(source.scale, target.scale), *_zero_doubts(source, target)]
+    return ("depends", doubts[0]) if doubts else ("always", "")
+
+
+def carry(body: Quantized, source: Scheme, target: Scheme) -> Carried:
+    """`body`, which lies in `source`, told in `target`.
+
+    Args:
+        body: some rows of a tensor, aligned to the blocks of both schemes.
+
+    Raises:
+        Misfit: a code, zero point or group cannot be told there, whatever is rounded.
+    """
+    reason = _structure(source, target)
+    if reason:
+        raise Misfit(reason)
+    if source == target:
+        return Carried(body, None)
+    grid = _Grid(body, source, target)
+    scale = grid.spread(body.scale)
+    lost: list[str] = []
+    if isinstance(source.values, Affine) and source.values.dtype is None:
+        codes, zero, offset = _integers(body, source, target, grid, scale, lost)
+    else:
+        codes, zero, offset = body.codes, grid.spread(body.zero), grid.spread(body.offset)
+    made = Quantized(
+        body.shape,
+        codes,
+        target.values,
+        grid.told(target.scale, body.scale, scale, "scale", lost),
+        target.groups,
+        grid.told(target.zero, body.zero, zero, "zero point", lost),
+        grid.told(target.offset, body.offset, offset, "offset", lost),
+        body.signs,
+    )
+    return Carried(made, lost[0] if lost else None)
+
+
+def _structure(source: Scheme, target: Scheme) -> str | None:
+    """Why no numbers could be carried at all."""
+    a, b = source.values, target.values
+    plain = all(isinstance(v, Affine) and v.dtype is None for v in (a, b))
+    if not plain and a != b:
+        return misfit(Scheme(a, target.groups, target.scale), Scheme(b, target.groups, target.scale)) or "other codes"
+    if plain and _range(a)[1] - _range(a)[0] > _range(b)[1] - _range(b)[0]:  # type: ignore[arg-type]
+        return misfit(source, target) or "more codes"
+    if source.signs != target.signs:
+        return "one keeps signs apart from codes, the other does not"
+    if not _groups_nest(source, target):
+        return f"groups {source.groups} cannot be told as {target.groups}"
+    for name in ("scale", "offset", "zero"):
+        mine, theirs = getattr(source, name), getattr(target, name)
+        if isinstance(theirs, Scheme) and (mine != theirs or source.groups != target.groups):
+            return f"{name}: it is quantized itself there"
+    if isinstance(target.scale, Const) and source.scale != target.scale:
+        return "it has no scale of its own for each group"
+    if not plain and (
+        source.zero != target.zero or (isinstance(target.offset, Const) and source.offset != target.offset)
+    ):
+        return "zero point or offset: the target has none"
+    return None
+
+
+def _groups_nest(source: Scheme, target: Scheme) -> bool:
+    a, b = source.groups, target.groups
+    if a == b or (isinstance(a, Index) and isinstance(b, Index)):
+        return True
+    if not isinstance(b, Blocks):
+        return False
+    if isinstance(a, Index):
+        return b.shape[0] == 1  # whether columns stand together is seen in the data
+    return all(t == s or (t > 0 and (s == 0 or s % t == 0)) for s, t in zip(a.shape, b.shape, strict=True))
+
+
+def _range(values: Affine) -> tuple[int, int]:
+    low = -(1 << (values.bits - 1)) if values.signed else 0
+    return low, low + (1 << values.bits) - 1
+
+
+def _scale_doubts(source: Field, target: Field) -> list[str]:
+    if isinstance(target, Stored) and isinstance(source, Stored) and widens(source.dtype, target.dtype):
+        return []
+    if isinstance(target, Stored) and target.dtype.name in ("f32", "f64"):
+        return []
+    return (
+        [] if source == target else [f"scales are rounded to {target.dtype}" if isinstance(target, Stored) else "scale"]
+    )
+
+
+def _zero_doubts(source: Scheme, target: Scheme) -> list[str]:
+    if isinstance(target.offset, Const) != isinstance(source.offset, Const):
+        return ["zero point and offset take each other's place"]
+    if isinstance(source.offset, Const):
+        assert isinstance(source.values, Affine) and isinstance(target.values, Affine)
+        low, high = _range(source.values)
+        to_low, to_high = _range(target.values)
+        if isinstance(source.zero, Const) and isinstance(target.zero, Const):
+            shift = target.zero.value - source.zero.value
+            fits = to_low <= low + shift and high + shift <= to_high
+            return [] if fits else ["codes may lie beyond those of the target"]
+        if isinstance(target.zero, Const):
+            return ["zero points must all be one number"]
+        shift = 0 if to_low == low or (to_low <= low and high <= to_high) else to_low - low
+        inside = low + shift >= to_low and high + shift <= to_high
+        if isinstance(source.zero, Const):
+            inside = inside and to_low <= source.zero.value + shift <= to_high
+        return [] if inside else ["zero points may lie beyond those of the target"]
+    return (
+        []
+        if source.zero == target.zero and not _scale_doubts(source.offset, target.offset)
+        else ["offsets are rounded"]
+    )
+
+
+class _Grid:
+    """The groups of the target, and numbers of the source's groups spread over them."""
+
+    def __init__(self, body: Quantized, source: Scheme, target: Scheme) -> None:
+        self.body, self.source, self.target = body, source, target
+        rows, columns = body.shape
+        if isinstance(target.groups, Index):
+            self.rows, self.columns = np.arange(rows), np.arange(target.groups.groups)
+            self.per_row, self.width = 1, 0
+            self.as_they_are = True
+            return
+        self.as_they_are = False
+        high, self.width = target.groups.shape
+        self.per_row = high
+        starts_r = np.arange(0, rows, high) if high else np.zeros(1, np.int64)
+        starts_c = np.arange(0, columns, self.width) if self.width else np.zeros(1, np.int64)
+        if isinstance(body.groups, Index):
+            assert body.groups.g_idx is not None
+            of = np.asarray(_all(body.groups.g_idx)).astype(np.int64)
+            self.rows, self.columns = starts_r, of[starts_c]
+            if not np.array_equal(np.repeat(self.columns, self.width or columns)[:columns], of):
+                raise Misfit("columns of a group do not stand together (act-order)")
+        else:
+            from_r, from_c = body.groups.shape
+            self.rows = starts_r // from_r if from_r else np.zeros_like(starts_r)
+            self.columns = starts_c // from_c if from_c else np.zeros_like(starts_c)
+
+    def spread(self, value: Value) -> Array:
+        """A value per group of the target, f64 (row blocks, groups)."""
+        shape = len(self.rows), len(self.columns)
+        if isinstance(value, Const):
+            return np.full(shape, value.value, np.float64)
+        found = decode(value).astype(np.float64)
+        if found.ndim != 2:
+            whole = isinstance(self.body.groups, Blocks) and self.body.groups.shape[0] == 0
+            found = found.reshape(1 if whole else self.body.shape[0], -1)
+        if self.as_they_are:
+            return found
+        rows = self.rows if found.shape[0] > 1 else np.zeros_like(self.rows)
+        columns = self.columns if found.shape[1] > 1 else np.zeros_like(self.columns)
+        return np.asarray(found[np.ix_(rows, columns)])
+
+    def over_codes(self, per_group: Array) -> Array:
+        """A number per group as one for each weight."""
+        rows, columns = self.body.shape
+        if self.as_they_are:
+            assert isinstance(self.body.groups, Index) and self.body.groups.g_idx is not None
+            return np.asarray(per_group[:, _all(self.body.groups.g_idx)])
+        tall = np.repeat(per_group, self.per_row or rows, axis=0)[:rows]
+        return np.repeat(tall, self.width or columns, axis=1)[:, :columns]
+
+    def told(self, field: Field, was: Value, numbers: Array, what: str, lost: list[str]) -> Value:
+        """`numbers` as the target keeps them."""
+        if isinstance(field, Scheme):
+            return was
+        if isinstance(field, Const):
+            if np.any(numbers != field.value):
+                raise Misfit(f"{what}s differ, the target has {field.value:g} for all")
+            return field
+        kept = _stored(numbers, field.dtype, what)
+        if np.any(kept.astype(np.float64) != numbers):
+            lost.append(f"{what}s are rounded to {field.dtype}")
+        return Dense(ArrayPart(kept, PartSpec(field.dtype, kept.shape, 0, max(1, self.per_row))))
+
+
+def _stored(numbers: Array, dtype: DType, what: str) -> Array:
+    kind = dtype.numpy()
+    if np.dtype(kind).kind in "iu":
+        limits = np.iinfo(kind)
+        if np.any((numbers < limits.min) | (numbers > limits.max) | (numbers != np.rint(numbers))):
+            raise Misfit(f"{what}s are not integers that {dtype} holds")
+        return numbers.astype(kind)
+    with np.errstate(all="ignore"):
+        kept = numbers.astype(np.float32).astype(kind)
+    if not np.array_equal(np.isfinite(kept.astype(np.float64)), np.isfinite(numbers)):
+        raise Misfit(f"{what}s are beyond {dtype}")
+    return kept
+
+
+def _integers(
+    body: Quantized, source: Scheme, target: Scheme, grid: _Grid, scale: Array, lost: list[str]
+) -> tuple[Part, Array, Array]:
+    """Codes, zero points and offsets of integer codes in the target's terms."""
+    assert isinstance(source.values, Affine) and isinstance(target.values, Affine)
+    low, high = _range(source.values)
+    to_low, to_high = _range(target.values)
+    zero, offset = grid.spread(body.zero), grid.spread(body.offset)
+    shift = np.float64(0 if to_low <= low and high <= to_high else to_low - low)
+    form_changes = isinstance(target.offset, Const) != (not np.any(offset))
+    if isinstance(target.offset, Const):
+        if np.any(offset):
+            whole = _whole_offsets(offset, scale)
+            zero, offset = zero + whole, np.zeros_like(offset)
+        move = target.zero.value - zero if isinstance(target.zero, Const) else np.full_like(zero, shift)
+        zero = zero + move
+    else:
+        assert isinstance(target.zero, Const)
+        move = np.full_like(zero, shift if shift or not isinstance(source.zero, Const) else 0)
+        rest = zero + move - target.zero.value
+        if np.any(rest):
+            offset = offset - scale * rest
+            form_changes = True
+        zero = np.full_like(zero, target.zero.value)
+    if form_changes and np.any(scale.astype(np.float32).view(np.uint32) & ROOM):
+        lost.append("scales have too many digits for sums to round alike")
+    if isinstance(target.zero, Stored) and np.any((zero < to_low) | (zero > to_high)):
+        raise Misfit("zero points lie beyond those of the target")
+    return _moved(body, grid, move, (to_low, to_high), target.values), zero, offset
+
+
+def _whole_offsets(offset: Array, scale: Array) -> Array:
+    """Zero points that mean the same as offsets."""
+    with np.errstate(all="ignore"):
+        zero = np.where(offset == 0, 0.0, -offset / scale)
+    if not np.all(zero == np.rint(zero)) or np.any(zero * scale != -offset):
+        raise Misfit("offsets are not whole numbers of scales")
+    return np.asarray(zero)
+
+
+def _moved(body: Quantized, grid: _Grid, move: Array, allowed: tuple[int, int], values: Affine) -> Part:
+    if not np.any(move) and (body.values == values):
+        return body.codes
+    codes = _all(body.codes).reshape(body.shape).astype(np.int32)
+    if np.any(move):
+        same = move.flat[0] if np.all(move == move.flat[0]) else None
+        codes = codes + (np.int32(same) if same is not None else grid.over_codes(move).astype(np.int32))
+        if codes.size and (codes.min() < allowed[0] or codes.max() > allowed[1]):
+            raise Misfit(f"codes lie beyond {allowed[0]} to {allowed[1]}")
+    from hub.dtypes import I8, U8
+
+    dtype = I8 if values.signed else U8
+    return ArrayPart(codes.astype(dtype.numpy()), PartSpec(dtype, body.shape))
+
+
+def _all(part: Part) -> Any:
+    axis = part.spec.axis
+    return part.load(0, 0 if axis is None else part.spec.shape[axis] * part.spec.per)
+
+
+def conform(body: Quantized, source: Scheme, target: Scheme) -> Quantized:
+    """As `carry`, for what the planner has found to fit.
+
+    Raises:
+        ConfigError: it does not fit after all.
+    """
+    try:
+        return carry(body, source, target).body
+    except Misfit as error:
+        raise ConfigError(f"{error}, the plan said that it fits") from None
