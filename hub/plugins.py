@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 GROUP = "hub"
 """The entry-point group."""
+OPENED = "codes:"
+"""Stands before the name of a layout whose bytes are opened; see `hub.opened`."""
 OWN = "weighthub"
 """The distribution of the built-in plugins; they come first, so that no other can take their names."""
 DISABLE = "HUB_DISABLE_PLUGINS"
@@ -189,6 +191,7 @@ class Registry:
 
     def knows_layout(self, name: str) -> bool:
         """Whether `layout` gives one for `name`, parameters after a slash included."""
+        name = name.removeprefix(OPENED)
         return name in self.layout_names or family(name) in self._layouts
 
     def layout(self, name: str) -> Layout:
@@ -198,9 +201,12 @@ class Registry:
             UsageError: there is none.
         """
         from hub.layout import DENSE
+        from hub.opened import OpenedLayout
 
         if name in DENSE:
             return DENSE[name]
+        if name.startswith(OPENED):
+            return OpenedLayout(self.layout(name.removeprefix(OPENED)))
         entry = self._layouts.get(name) or self._layouts.get(family(name))
         if entry is None:
             raise UsageError(f"no layout {printable(name)!r}; known: {', '.join(self.layout_names)}")

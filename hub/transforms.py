@@ -87,12 +87,9 @@ def gather_rows(tensor: Tensor, rows: Callable[[int, int], Sequence[int]], name:
     """`tensor` with its logical rows in another order; `rows` gives the old rows of a range of new ones."""
 
     def moved(part: Part) -> Part:
-        if part.spec.axis is None:
-            return part
-        if part.spec.per != 1:
-            raise ConfigError("its rows share words, they cannot be reordered as bytes", tensor=tensor.name)
-        return GatherPart(part, part.spec, rows)
+        return part if part.spec.axis is None else GatherPart(part, part.spec, rows)
 
+    tensor = _in_rows(tensor, 1)
     body = tensor.body
     if isinstance(body, Dense):
         body = Dense(moved(body.part))
@@ -101,6 +98,17 @@ def gather_rows(tensor: Tensor, rows: Callable[[int, int], Sequence[int]], name:
     else:
         raise ConfigError("unpacked tensors are reordered by tile", tensor=tensor.name)
     return replace(tensor, body=body, derived=(*tensor.derived, name))
+
+
+def _in_rows(tensor: Tensor, *bounds: int) -> Tensor:
+    """`tensor` so that it can be cut at these rows: opened where rows before and behind share words or a scale."""
+    shared = {part.spec.per for part in tensor.parts.values() if part.spec.axis is not None}
+    if not isinstance(tensor.body, Packed) or not any(bound % per for bound in bounds for per in shared):
+        return tensor
+    from hub.opened import opened
+    from hub.plugins import registry
+
+    return opened(tensor, registry().layout(tensor.layout))
 
 
 class Transpose(Step):
@@ -202,6 +210,8 @@ class Join(ABC):
         return out
 
     def _joined(self, tensors: Sequence[Tensor]) -> Tensor:
+        ends = [sum(tensor.rows for tensor in tensors[: i + 1]) for i in range(len(tensors))]
+        tensors = [_in_rows(tensor, *ends) for tensor in tensors]
         first, last = tensors[0], tensors[-1]
         try:
             shape = self.shape([tensor.shape for tensor in tensors])
@@ -276,6 +286,7 @@ class Rows(Step):
 
 def cut_rows(tensor: Tensor, start: int, stop: int, shape: Shape, name: str) -> Tensor:
     """Logical rows `start` to `stop` of a tensor, as a tensor of `shape`; packed bytes stay packed."""
+    tensor = _in_rows(tensor, start, stop)
     try:
         parts = {key: cut(part, start, stop) for key, part in tensor.parts.items()}
     except ConfigError as error:

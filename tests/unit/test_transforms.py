@@ -91,14 +91,6 @@ def test_rows_that_are_no_heads_are_refused(rows, heads):
     assert caught.value.tensor == "t"
 
 
-@pytest.mark.parametrize("spec", [PartSpec(U8, (2, 8), axis=0, per=4), PartSpec(U8, (32, 2), axis=1, per=4)])
-def test_rows_that_share_words_are_refused(spec):
-    raw = np.zeros(spec.shape, np.uint8)
-    tensor = Tensor("t", (8, 32), Packed("x", (8, 32), {"codes": ArrayPart(raw, spec)}))
-    with pytest.raises(ConfigError, match="share words"):
-        InterleaveHeads(2).forward(tensor)
-
-
 def test_unpacked_tensors_are_refused():
     codes = ArrayPart(np.zeros((8, 32), np.uint8), PartSpec(U8, (8, 32)))
     tensor = Tensor("t", (8, 32), Quantized((8, 32), codes, Affine(4), Const(1.0), Blocks((0, 0))))
@@ -179,11 +171,6 @@ def test_tensors_that_do_not_fit_are_not_joined():
     )
     with pytest.raises(ConfigError, match="a scale of its own"):
         STEPS["stack"](2).forward([shared, shared])
-    words = Tensor(
-        "w", (8, 4), Packed("toy", (8, 4), {"z": ArrayPart(np.ones((1, 4), np.float32), PartSpec(F32, (1, 4), 0, 8))})
-    )
-    with pytest.raises(ConfigError, match="share a word"):
-        STEPS["stack"](2).backward([words], [(4, 4), (4, 4)])
 
 
 @given(st.integers(1, 7), st.integers(1, 9), st.data())

@@ -1,0 +1,214 @@
+"""Layouts whose bytes are opened: codes, scales, zero points and offsets as arrays, one row for each row of weights.
+
+Rows that share words (eight zero points in an int32) or a scale (fp8 squares) cannot be moved as bytes. Opened they
+can: a tensor whose rows must be reordered, cut or joined on the way to a format is told in ``codes:LAYOUT`` in the
+place of ``LAYOUT``, with parts that unpack some rows at a time when they are asked.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from hub.dtypes import I8, I32, U8, DType
+from hub.errors import ConfigError
+from hub.ir.groups import Blocks, Index
+from hub.ir.part import ArrayPart, Part, PartSpec, Shape, row_count, row_length
+from hub.ir.scheme import Field, Scheme, Stored
+from hub.ir.tensor import Packed, Tensor
+from hub.ir.values import Affine, Const, Dense, Quantized, Value
+from hub.layout import Layout, arrays_of
+from hub.plugins import OPENED
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from hub.layout import Arrays
+
+
+class OpenedLayout(Layout):
+    """The codes of another layout, each number an item of an array."""
+
+    def __init__(self, inner: Layout) -> None:
+        self.name = OPENED + inner.name
+        self.inner = inner
+
+    def fits(self, shape: Shape) -> str | None:
+        return self.inner.fits(shape)
+
+    def parts(self, shape: Shape) -> Mapping[str, PartSpec]:
+        return dict(_leaves(self.scheme(shape), row_count(shape), row_length(shape), ""))
+
+    def scheme(self, shape: Shape) -> Scheme:
+        scheme = self.inner.scheme(shape)
+        assert isinstance(scheme, Scheme)
+        return _by_row(scheme)
+
+    def unpack(self, arrays: Arrays, shape: Shape) -> Quantized:
+        return _joined(self.scheme(shape), arrays, shape, "")
+
+
+def opened(tensor: Tensor, layout: Layout) -> Tensor:
+    """A packed tensor with its bytes opened.
+
+    Raises:
+        ConfigError: it is not packed.
+    """
+    if not isinstance(tensor.body, Packed) or isinstance(layout, OpenedLayout):
+        raise ConfigError("only packed tensors can be opened", tensor=tensor.name)
+    target = OpenedLayout(layout)
+    source = _Source(tensor, layout)
+    parts = {name: OpenedPart(spec, name, source) for name, spec in target.parts(tensor.shape).items()}
+    return replace(tensor, body=Packed(target.name, tensor.shape, parts))
+
+
+class _Source:
+    """Unpacks rows of a tensor; the last rows are kept, since every part of a tile asks for the same."""
+
+    def __init__(self, tensor: Tensor, layout: Layout) -> None:
+        from hub.tiles import step
+
+        self.tensor, self.layout = tensor, layout
+        self.step = step(tensor, layout)
+        self.last = threading.local()
+
+    def rows(self, start: int, stop: int) -> tuple[int, Mapping[str, Any]]:
+        """The first row unpacked, at or before `start`, and all leaves of the rows up to `stop` and some behind it."""
+        low = start // self.step * self.step
+        high = min(self.tensor.rows, -(-stop // self.step) * self.step)
+        if getattr(self.last, "key", None) != (low, high):
+            width = row_length(self.tensor.shape)
+            body = self.layout.unpack(arrays_of(self.tensor, low, high), (high - low, width))
+            assert isinstance(body, Quantized)
+            self.last.leaves = dict(_numbers(body, high - low, ""))
+            self.last.key = low, high
+        return low, self.last.leaves
+
+
+@dataclass(frozen=True)
+class OpenedPart(Part):
+    """One array of an opened tensor."""
+
+    spec: PartSpec
+    name: str
+    source: _Source
+
+    def load(self, start: int, stop: int) -> np.ndarray[Any, Any]:
+        import numpy as np
+
+        low, leaves = self.source.rows(start, stop)
+        array = leaves[self.name]
+        if self.spec.axis is not None:
+            array = array[start - low : stop - low]
+        return np.ascontiguousarray(array.astype(self.spec.dtype.numpy(), copy=False))
+
+    def stored_row(self, row: int) -> int:
+        return next(iter(self.source.tensor.parts.values())).stored_row(row)
+
+    def row_span(self, row: int) -> Any:
+        return next(iter(self.source.tensor.parts.values())).row_span(row)
+
+
+def _by_row(scheme: Scheme) -> Scheme:
+    """The scheme with a scale of its own for each row, or one for all rows."""
+    fields = {
+        name: _by_row(field) if isinstance(field := getattr(scheme, name), Scheme) else field
+        for name in ("scale", "zero", "offset")
+    }
+    groups = scheme.groups
+    if isinstance(groups, Blocks) and groups.shape[0] > 1:
+        groups = Blocks((1, groups.shape[1]))
+    return replace(scheme, groups=groups, **fields)
+
+
+def _code_type(values: Any) -> DType:
+    if isinstance(values, Affine):
+        return values.dtype or (I8 if values.signed else U8)
+    return U8 if len(values.table) // values.width <= 256 else I32
+
+
+def _leaves(scheme: Scheme, rows: int, columns: int, prefix: str) -> Iterator[tuple[str, PartSpec]]:
+    """Names and specs of the arrays of a scheme that has a scale for each row."""
+    width = 1 if isinstance(scheme.values, Affine) else scheme.values.width
+    yield f"{prefix}codes", PartSpec(_code_type(scheme.values), (rows, columns // width))
+    if scheme.signs:
+        yield f"{prefix}signs", PartSpec(I8, (rows, columns))
+    if isinstance(scheme.groups, Index):
+        count, shared = scheme.groups.groups, False
+        yield f"{prefix}g_idx", PartSpec(I32, (columns,), None)
+    else:
+        high, wide = scheme.groups.shape
+        count, shared = (-(-columns // wide) if wide else 1), high == 0
+    for name in ("scale", "zero", "offset"):
+        field: Field = getattr(scheme, name)
+        if isinstance(field, Stored):
+            shape = (1, count) if shared else (rows, count)
+            yield f"{prefix}{name}", PartSpec(field.dtype, shape, None if shared else 0)
+        elif isinstance(field, Scheme):
+            yield from _leaves(field, 1 if shared else rows, count, f"{prefix}{name}.")
+
+
+def _numbers(body: Quantized, rows: int, prefix: str) -> Iterator[tuple[str, Any]]:
+    """The arrays of `_leaves`, out of some rows that were unpacked."""
+    import numpy as np
+
+    yield f"{prefix}codes", _all(body.codes).reshape(rows, -1)
+    if body.signs is not None:
+        yield f"{prefix}signs", _all(body.signs).reshape(rows, -1)
+    high = 1
+    if isinstance(body.groups, Index):
+        assert body.groups.g_idx is not None
+        yield f"{prefix}g_idx", _all(body.groups.g_idx)
+    else:
+        high = body.groups.shape[0]
+    for name in ("scale", "zero", "offset"):
+        value: Value = getattr(body, name)
+        count = 1 if high == 0 else -(-rows // high)
+        if isinstance(value, Dense):
+            array = _all(value.part).reshape(count, -1)
+            yield f"{prefix}{name}", np.repeat(array, high, axis=0)[:rows] if high > 1 else array
+        elif isinstance(value, Quantized):
+            for key, array in _numbers(value, count, f"{prefix}{name}."):
+                own = np.repeat(array, high, axis=0)[:rows] if high > 1 and not key.endswith("g_idx") else array
+                yield key, own
+
+
+def _joined(scheme: Scheme, arrays: Mapping[str, Any], shape: Shape, prefix: str) -> Quantized:
+    """The meaning of the arrays of `_leaves`."""
+    rows, columns = shape
+    specs = dict(_leaves(scheme, rows, columns, prefix))
+
+    def part(name: str) -> ArrayPart:
+        return ArrayPart(arrays[prefix + name], specs[prefix + name])
+
+    groups = scheme.groups
+    if isinstance(groups, Index):
+        groups = replace(groups, g_idx=part("g_idx"))
+    fields: dict[str, Value] = {}
+    for name in ("scale", "zero", "offset"):
+        field: Field = getattr(scheme, name)
+        if isinstance(field, Const):
+            fields[name] = field
+        elif isinstance(field, Stored):
+            fields[name] = Dense(part(name))
+        else:
+            shared = isinstance(groups, Blocks) and groups.shape[0] == 0
+            count = specs[f"{prefix}{name}.codes"].shape[1]
+            fields[name] = _joined(field, arrays, (1 if shared else rows, count), f"{prefix}{name}.")
+    return Quantized(
+        shape,
+        part("codes"),
+        scheme.values,
+        fields["scale"],
+        groups,
+        fields["zero"],
+        fields["offset"],
+        part("signs") if scheme.signs else None,
+    )
+
+
+def _all(part: Part) -> Any:
+    axis = part.spec.axis
+    return part.load(0, 0 if axis is None else part.spec.shape[axis] * part.spec.per)
