@@ -57,6 +57,8 @@ def prospect(source: Scheme, target: Scheme) -> tuple[Prospect, str]:
     if misfit(source, target) is None:
         return "always", ""
     doubts = [*_scale_doubts(source.scale, target.scale), *_zero_doubts(source, target)]
+    if isinstance(source.groups, Index) and not isinstance(target.groups, Index):
+        doubts.insert(0, "columns of a group may not stand together (act-order)")
     return ("depends", doubts[0]) if doubts else ("always", "")
 
 
