@@ -46,6 +46,7 @@ from hub.ir.tensor import Packed, Tensor
 from hub.ir.tokenizer import Tokenizer, TokenizerRule, TokenType
 from hub.ir.values import Affine, Codebook, Const, Dense, Quantized
 from hub.layout import Holding, Layout
+from hub.microscaling import E4M3_END, E8M0, HALF_E8M0, HALF_UE4M3, TWICE_E2M1
 from hub.quantizer import Calibration, Quantizer
 from hub.recipe import Recipe
 from hub.tokenize import Encoder
@@ -55,11 +56,16 @@ __all__ = [
     "API_VERSION",
     "BF16",
     "DTYPES",
+    "E4M3_END",
+    "E8M0",
     "F16",
     "F32",
     "F64",
+    "HALF_E8M0",
+    "HALF_UE4M3",
     "I8",
     "I32",
+    "TWICE_E2M1",
     "U8",
     "U32",
     "About",

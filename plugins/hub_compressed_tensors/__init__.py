@@ -1,0 +1,43 @@
+"""compressed-tensors for hub: what llm-compressor writes and vLLM and transformers load.
+
+This module only registers. Facts come from compressed-tensors 0.20 (and 0.17 for the older packing of codes).
+"""
+
+from __future__ import annotations
+
+from hub.api import Format, LayoutEntry, QuantizerEntry, hookimpl
+
+VARIANTS = {
+    "keep": "every tensor as the source has it, codes moved; what cannot be told in floats",
+    "4bit-g128": "4-bit integers, a scale for each 128 weights; any width from 2 to 8, any group, -sym or -asym",
+    "8bit": "8-bit integers, a scale for each row",
+    "fp8": "E4M3, a scale for each row",
+    "fp8-block": "E4M3, a scale for each 128x128 weights",
+    "nvfp4": "E2M1 with an E4M3 scale for each 16 weights and one f32 for the tensor",
+    "mxfp4": "E2M1 with a power of two for each 32 weights",
+}
+
+
+@hookimpl
+def hub_formats() -> list[Format]:
+    return [
+        Format(
+            name="compressed-tensors",
+            summary="Hugging Face folder of vLLM's and llm-compressor's: integers, fp8, nvfp4, mxfp4",
+            detect="hub_compressed_tensors.detect:detect",
+            reader="hub_compressed_tensors.reader:CompressedReader",
+            writer=None,
+            variants=VARIANTS,
+        )
+    ]
+
+
+@hookimpl
+def hub_layouts() -> list[LayoutEntry]:
+    names = ("ct.pack", "ct.int", "ct.float", "ct.nvfp4", "ct.mxfp4")
+    return [LayoutEntry(name, "hub_compressed_tensors.layouts:make") for name in names]
+
+
+@hookimpl
+def hub_quantizers() -> list[QuantizerEntry]:
+    return []

@@ -1,0 +1,132 @@
+"""8-bit floats times a scale for a tensor, a row, some neighbours or a square of weights: what several formats keep,
+under names of their own.
+
+The weight is ``scale * code``, the scale as it is stored; a scale of one byte (E8M0) is looked up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from hub.api import (
+    DTYPES,
+    E8M0,
+    Affine,
+    ArrayPart,
+    Blocks,
+    Codebook,
+    Const,
+    Dense,
+    DType,
+    HubError,
+    Layout,
+    Part,
+    PartSpec,
+    Quantized,
+    Scheme,
+    Shape,
+    Stored,
+    row_count,
+    rows_spec,
+)
+
+Arrays = Mapping[str, np.ndarray[Any, Any]]
+U8 = DTYPES["u8"]
+
+
+def scale_spec(dtype: DType, blocks: Blocks, shape: Shape) -> PartSpec:
+    """The part of one number per block of a tensor of logical `shape`: (row blocks, column blocks)."""
+    rows, columns = row_count(shape), shape[-1]
+    high, wide = blocks.shape
+    across = -(-columns // wide) if wide else 1
+    return PartSpec(dtype, (-(-rows // high), across), 0, high) if high else PartSpec(dtype, (1, across), None)
+
+
+def scale_value(array: np.ndarray[Any, Any], dtype: DType, blocks: Blocks) -> Dense:
+    """A tile's scales as the IR has them."""
+    high = blocks.shape[0]
+    return Dense(ArrayPart(array, PartSpec(dtype, array.shape, 0 if high else None, max(1, high))))
+
+
+def whole(part: Part) -> Any:
+    """All of a tile's part."""
+    axis = part.spec.axis
+    return part.load(0, 0 if axis is None else part.spec.shape[axis] * part.spec.per)
+
+
+def byte_scale(table: Codebook) -> Scheme:
+    """A scale that is looked up."""
+    return Scheme(table, Blocks((0, 0)), Const(1.0))
+
+
+def looked_up(array: np.ndarray[Any, Any], table: Codebook) -> Quantized:
+    """Bytes of scale, one per group."""
+    codes = np.ascontiguousarray(array).view(np.uint8)
+    return Quantized(codes.shape, ArrayPart(codes, rows_spec(U8, codes.shape)), table, Const(1.0), Blocks((0, 0)))
+
+
+class ScaledFloats(Layout):
+    """Codes of 8-bit floats.
+
+    `parts`: `weight`, and `scale`, both as safetensors has them.
+
+    Args:
+        name: the layout's full name.
+        codes: their number type.
+        blocks: which weights share a scale.
+        scale: its number type; of U8 it is an exponent.
+    """
+
+    def __init__(self, name: str, codes: DType, blocks: Blocks, scale: DType) -> None:
+        self.name = name
+        self.codes, self.blocks, self.scale = codes, blocks, scale
+        self.row_multiple = max(1, blocks.shape[0])
+
+    def fits(self, shape: Shape) -> str | None:
+        if len(shape) < 2:
+            return f"it wants rows, this has {len(shape)} dimensions"
+        if self.blocks.shape[0] != 1 and len(shape) > 2:
+            return "rows of several matrices would share a scale"
+        return None
+
+    def parts(self, shape: Shape) -> Mapping[str, PartSpec]:
+        reason = self.fits(shape)
+        if reason:
+            raise HubError(reason)
+        return {"weight": rows_spec(self.codes, shape), "scale": scale_spec(self.scale, self.blocks, shape)}
+
+    def scheme(self, shape: Shape) -> Scheme:
+        scale = byte_scale(E8M0) if self.scale.name == "u8" else Stored(self.scale)
+        return Scheme(Affine(8, dtype=self.codes), self.blocks, scale)
+
+    def unpack(self, arrays: Arrays, shape: Shape) -> Quantized:
+        codes = ArrayPart(arrays["weight"], rows_spec(self.codes, shape))
+        scales = arrays["scale"]
+        scale = (
+            looked_up(scales, E8M0)
+            if self.scale.name == "u8"
+            else scale_value(refuse_nan(scales), self.scale, self.blocks)
+        )
+        return Quantized(shape, codes, Affine(8, dtype=self.codes), scale, self.blocks)
+
+    def pack(self, body: Quantized) -> Arrays:
+        return {"weight": whole(body.codes), "scale": packed_scale(body.scale)}
+
+
+def packed_scale(scale: Any) -> np.ndarray[Any, Any]:
+    """The stored numbers, or bytes, of a scale."""
+    array: np.ndarray[Any, Any] = whole(scale.codes if isinstance(scale, Quantized) else scale.part)
+    return array
+
+
+def refuse_nan(scales: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Raises:
+    HubError: a scale is no finite number.
+    """
+    bad = ~np.isfinite(scales.astype(np.float32))
+    if bad.any():
+        raise HubError(f"{int(bad.sum())} of {bad.size} scales of these rows are not finite; the model is damaged")
+    return scales
