@@ -105,13 +105,17 @@ def _module(tensors: Mapping[str, Tensor], prefix: str, settings: Settings) -> M
 
 def _fitting(prefix: str, stored: Mapping[str, Tensor], settings: Settings) -> Module:
     """The module by the first of the settings' choices that its shapes agree with."""
-    groups, rows = stored["scales"].shape
+    rows = stored["scales"].shape[1]
     reason = None
     for bits, group in settings.choices:
         columns = stored["g_idx"].shape[0] if "g_idx" in stored else stored["qweight"].shape[0] * 32 // bits
         told = Parameters(bits, group, scale=stored["scales"].layout)
-        wanted = {"qweight": (word_count(columns, bits), rows), "qzeros": (told.groups(columns), word_count(rows, bits)),
-                  "scales": (told.groups(columns), rows)}  # fmt: skip
+        groups = told.groups(columns)
+        wanted = {
+            "qweight": (word_count(columns, bits), rows),
+            "qzeros": (groups, word_count(rows, bits)),
+            "scales": (groups, rows),
+        }
         wrong = [role for role, shape in wanted.items() if stored[role].shape != shape]
         if not wrong:
             return Module(prefix, stored, rows, columns, told)

@@ -45,7 +45,7 @@ class Parameters:
         found = _PATTERN.fullmatch(text)
         if found is None:
             raise UsageError(
-                f"{printable(text, 60)!r} is not BITSbit-gGROUP or BITSbit-channel, with -sym, -asym, -order or -bf16 behind"
+                f"{printable(text, 60)!r} is not BITSbit-gGROUP or BITSbit-channel, and perhaps -sym or -asym behind it"
             )
         bits, group, kind, order, scale = found.groups()
         return cls(int(bits), int(group or -1), kind == "-sym", order is not None, (scale or "-f16")[1:])
