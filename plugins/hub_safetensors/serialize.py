@@ -36,21 +36,23 @@ SPELLED: Final = {
 
 @dataclass(frozen=True)
 class Weight:
-    """A tensor of a safetensors file: one part of a tensor of the model.
+    """A tensor of a safetensors file: one part of a tensor of the model, or a few numbers that are known already.
 
     Attributes:
         name: its name in the file.
         dtype: the format's name of its number type.
         shape: the shape stored.
         nbytes: bytes stored.
-        key: (tensor, part) of the plan whose bytes it is.
+        key: (tensor, part) of the plan whose bytes it is; None where `data` is all of them.
+        data: its bytes, where they follow from the settings (a shape, an index of groups).
     """
 
     name: str
     dtype: str
     shape: Shape
     nbytes: int
-    key: tuple[str, str]
+    key: tuple[str, str] | None
+    data: bytes = b""
 
 
 def lay_out_weights(weights: Sequence[Weight], *, max_shard: int = MAX_SHARD) -> list[PlannedFile]:
@@ -109,11 +111,15 @@ def _shards(weights: Sequence[Weight], max_shard: int) -> Iterable[list[Weight]]
 def _file(name: str, weights: Sequence[Weight]) -> PlannedFile:
     header: dict[str, object] = {"__metadata__": METADATA}
     placed: dict[tuple[str, str], int] = {}
+    known: list[tuple[int, bytes]] = []
     position = 0
     for weight in sorted(weights, key=lambda weight: (_ORDER.index(weight.dtype), weight.name.encode())):
         end = position + weight.nbytes
         header[weight.name] = {"dtype": weight.dtype, "shape": list(weight.shape), "data_offsets": [position, end]}
-        placed[weight.key] = position
+        if weight.key is not None:
+            placed[weight.key] = position
+        else:
+            known.append((position, weight.data))
         position = end
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     length = padded(len(text), 8)
@@ -121,4 +127,5 @@ def _file(name: str, weights: Sequence[Weight]) -> PlannedFile:
         raise FormatError(f"a header of {length} bytes, at most {MAX_HEADER} are allowed", path=name)
     start = 8 + length
     head = length.to_bytes(8, "little") + text.ljust(length)
-    return PlannedFile(name, start + position, [(0, head)], {key: start + offset for key, offset in placed.items()})
+    literals = [(0, head), *((start + offset, data) for offset, data in known)]
+    return PlannedFile(name, start + position, literals, {key: start + offset for key, offset in placed.items()})
