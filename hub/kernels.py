@@ -74,7 +74,7 @@ def scan(array: np.ndarray[Any, Any]) -> Scan:
 
 class Difference(NamedTuple):
     """How two arrays differ: largest difference, sum of squared differences, sum of the squares of
-    the first, and how many items are not the same bits."""
+    the first, and how many items are not the same bits (zeros of either sign are the same)."""
 
     max_abs: float
     sum_sq: float

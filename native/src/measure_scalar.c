@@ -59,8 +59,9 @@ static double join(const double part[LANES]) {
     return s[0];
 }
 
-/* Equal bits are no difference, whatever they are (so NaN against the same NaN counts as equal); any other NaN in
- * a - b makes both max_abs and sum_sq NaN. */
+/* Equal bits are no difference, whatever they are (so NaN against the same NaN counts as equal), nor are zeros of either
+ * sign: no product or sum that begins at +0 tells them apart, and scale * (code - zero) has another one than
+ * scale * code + offset. Any other NaN in a - b makes both max_abs and sum_sq NaN. */
 static void hub_compare_scalar(const float *a, const float *b, int64_t n, hub_difference *out) {
     double sum_sq[LANES] = {0}, sum_sq_a[LANES] = {0};
     double max_abs = 0.0;
@@ -68,7 +69,7 @@ static void hub_compare_scalar(const float *a, const float *b, int64_t n, hub_di
     for (int64_t i = 0; i < n; i++) {
         const double value = (double)a[i];
         double diff = 0.0;
-        if (float_bits(a[i]) != float_bits(b[i])) {
+        if (float_bits(a[i]) != float_bits(b[i]) && !(a[i] == 0.0f && b[i] == 0.0f)) {
             unequal++;
             diff = value - (double)b[i];
             const double magnitude = diff < 0.0 ? -diff : diff;
