@@ -49,6 +49,7 @@ from hub.layout import Holding, Layout
 from hub.microscaling import E4M3_END, E8M0, HALF_E8M0, HALF_UE4M3, TWICE_E2M1
 from hub.quantizer import Calibration, Quantizer
 from hub.recipe import Recipe
+from hub.schemes import scheme_of
 from hub.tokenize import Encoder
 from hub.tokenizer_json import added_tokens, named_tokens, tokenizer_json, unique_texts
 
@@ -133,6 +134,7 @@ __all__ = [
     "row_count",
     "row_length",
     "rows_spec",
+    "scheme_of",
     "strict_json",
     "tokenizer_json",
     "unique_texts",

@@ -1,0 +1,20 @@
+"""What a tensor's numbers mean, for writers that choose a layout by it; no data is read."""
+
+from __future__ import annotations
+
+from hub.dtypes import DType
+from hub.ir.scheme import Scheme
+from hub.ir.tensor import Tensor
+from hub.ir.values import Dense
+from hub.plugins import registry
+
+
+def scheme_of(tensor: Tensor) -> Scheme | DType:
+    """The scheme of a tensor's layout; the number type of plain numbers.
+
+    Raises:
+        UsageError: no such layout is registered.
+    """
+    if isinstance(tensor.body, Dense):
+        return tensor.body.part.spec.dtype
+    return registry().layout(tensor.layout).scheme(tensor.shape)
