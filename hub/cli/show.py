@@ -202,7 +202,7 @@ def _figure(value: float | None) -> str:
 
 
 def _word(layout: str) -> str:
-    return layout.rpartition(".")[2]
+    return layout if "/" in layout else layout.rpartition(".")[2]
 
 
 def plan(made: Plan, *, verbose: bool) -> None:
