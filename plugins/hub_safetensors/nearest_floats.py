@@ -1,0 +1,38 @@
+"""8-bit floats by rounding to the nearest, with the scale that the largest weight of a block asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from hub.api import Calibration, Quantizer
+from hub_safetensors.nearest import rounded
+from hub_safetensors.scaled_floats import ScaledFloats
+
+
+class NearestFloats(Quantizer):
+    """``scale = absmax / largest``, as compressed-tensors and DeepSeek's files have it; codes by the stored scale, half to
+    even, and clipped."""
+
+    def __init__(self, layout: ScaledFloats) -> None:
+        self.made = layout
+        self.layout = layout.name
+        self.name = f"{layout.name}/nearest"
+        self.whole_tensor = layout.blocks.shape[0] == 0
+
+    def quantize(
+        self, rows: np.ndarray[Any, np.dtype[np.float32]], calibration: Calibration
+    ) -> Mapping[str, np.ndarray[Any, Any]]:
+        import ml_dtypes
+
+        most = float(ml_dtypes.finfo(self.made.codes.numpy()).max)
+        count, columns = rows.shape
+        high, wide = self.made.blocks.shape[0] or count, self.made.blocks.shape[1] or columns
+        padded = np.pad(np.abs(rows), ((0, -count % high), (0, -columns % wide)))
+        largest = padded.reshape(-1, high, padded.shape[1] // wide, wide).max(axis=(1, 3))
+        scale = rounded(np.where(largest == 0, 1, largest / np.float32(most)), self.made.scale)
+        each = np.repeat(np.repeat(scale, high, axis=0)[:count], wide, axis=1)[:, :columns]
+        codes = np.clip(rows / each, -most, most).astype(self.made.codes.numpy())
+        return {"weight": codes, "scale": scale.astype(self.made.scale.numpy())}
