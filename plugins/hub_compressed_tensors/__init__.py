@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from hub.api import Format, LayoutEntry, QuantizerEntry, hookimpl
 
+FAMILIES = ("ct.pack", "ct.int", "ct.float", "ct.nvfp4", "ct.mxfp4")
 VARIANTS = {
     "keep": "every tensor as the source has it, codes moved; what cannot be told in floats",
     "4bit-g128": "4-bit integers, a scale for each 128 weights; any width from 2 to 8, any group, -sym or -asym",
@@ -26,7 +27,7 @@ def hub_formats() -> list[Format]:
             summary="Hugging Face folder of vLLM's and llm-compressor's: integers, fp8, nvfp4, mxfp4",
             detect="hub_compressed_tensors.detect:detect",
             reader="hub_compressed_tensors.reader:CompressedReader",
-            writer=None,
+            writer="hub_compressed_tensors.writer:CompressedWriter",
             variants=VARIANTS,
         )
     ]
@@ -34,10 +35,9 @@ def hub_formats() -> list[Format]:
 
 @hookimpl
 def hub_layouts() -> list[LayoutEntry]:
-    names = ("ct.pack", "ct.int", "ct.float", "ct.nvfp4", "ct.mxfp4")
-    return [LayoutEntry(name, "hub_compressed_tensors.layouts:make") for name in names]
+    return [LayoutEntry(name, "hub_compressed_tensors.layouts:make") for name in FAMILIES]
 
 
 @hookimpl
 def hub_quantizers() -> list[QuantizerEntry]:
-    return []
+    return [QuantizerEntry(f"{name}/nearest", name, "hub_compressed_tensors.quantizers:make") for name in FAMILIES]

@@ -239,7 +239,7 @@ def _check_groups(module: Module, shape: Shape, form: Form) -> None:
     if squeezed != [size for size in wanted if size != 1]:
         raise fault(
             scale,
-            f"shape {list(scale.shape)}, with a scale per {_say(form.blocks)} the weight {list(shape)} has {list(wanted)}",
+            f"shape {list(scale.shape)}, {list(shape)} with a scale per {_say(form.blocks)} has {list(wanted)}",
         )
 
 

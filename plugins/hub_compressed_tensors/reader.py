@@ -13,7 +13,7 @@ from hub_safetensors.quantization import quantization_of
 
 
 class CompressedReader(Reader):
-    """Opens a folder with compressed-tensors' tensors. Reads besides headers shapes of weights and indices of groups."""
+    """Opens a folder with compressed-tensors' tensors. Besides headers, shapes and indices of groups are read."""
 
     def open(self, path: str) -> Model:
         folder = Folder(path)

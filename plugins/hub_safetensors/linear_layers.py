@@ -3,6 +3,8 @@ layers. Embeddings, norms, routers of experts and the output matrix are not amon
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from hub.api import Configured
 
 
@@ -29,9 +31,17 @@ def is_linear(name: str, layers: frozenset[str], configured: Configured | None) 
     return any(pattern.sub(to, name) in layers for pattern, to in configured.architecture.renamed)
 
 
-def other_matrices(configured: Configured | None, layers: frozenset[str]) -> list[str]:
-    """Canonical names of modules with a matrix that is not among `layers`: what lists of exceptions name."""
-    if configured is None:
+def other_linears(configured: Configured | None, quantized: Collection[str]) -> list[str]:
+    """Modules with a matrix that the graph multiplies with and that are not among `quantized`, in order: what lists of
+    exceptions name."""
+    if configured is None or configured.architecture.graph is None:
         return []
-    found = [name for name, (shape, _) in configured.expected().items() if len(shape) == 2 and name not in layers]
-    return [name.removesuffix(".weight") for name in found if name.endswith(".weight")]
+    found: dict[str, None] = {}
+    for node in configured.architecture.graph.nodes(configured.evaluate, configured.layers):
+        if node.op == "linear":
+            found[node.weights[0]] = None
+        elif node.op == "experts":
+            found[node.weights[0]] = None
+            for name in node.weights[1:]:
+                found |= {name.replace("{expert}", str(expert)): None for expert in range(configured.experts)}
+    return [name for name in found if name not in quantized]

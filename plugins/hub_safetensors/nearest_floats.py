@@ -13,8 +13,8 @@ from hub_safetensors.scaled_floats import ScaledFloats
 
 
 class NearestFloats(Quantizer):
-    """``scale = absmax / largest``, as compressed-tensors and DeepSeek's files have it; codes by the stored scale, half to
-    even, and clipped."""
+    """``scale = absmax / largest``, as compressed-tensors and DeepSeek's files have it; codes by the stored scale, half
+    to even, and clipped."""
 
     def __init__(self, layout: ScaledFloats) -> None:
         self.made = layout
