@@ -55,9 +55,7 @@ def told(tensor: Tensor, spec: PartSpec) -> Part:
     return made
 
 
-def packed(
-    name: str, shape: Shape, layout: str, specs: Mapping[str, PartSpec], stored: Mapping[str, Tensor]
-) -> Tensor:
+def packed(name: str, shape: Shape, layout: str, specs: Mapping[str, PartSpec], stored: Mapping[str, Tensor]) -> Tensor:
     """One weight of stored tensors.
 
     Args:
@@ -78,4 +76,3 @@ def dense_beside(tensors: Mapping[str, Tensor], prefix: str) -> None:
     double = tensors.get(f"{prefix}.weight")
     if double is not None:
         raise fault(double, "the same module is there quantized, too; which of the two is meant cannot be known")
-
