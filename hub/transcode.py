@@ -110,7 +110,7 @@ def _structure(source: Scheme, target: Scheme) -> str | None:
         return f"groups {source.groups} cannot be told as {target.groups}"
     for name in ("scale", "offset", "zero"):
         mine, theirs = getattr(source, name), getattr(target, name)
-        if isinstance(theirs, Scheme) and (mine != theirs or source.groups != target.groups):
+        if isinstance(theirs, Scheme) and not (source.groups == target.groups and _nested_fits(mine, theirs)):
             return f"{name}: it is quantized itself there"
     if isinstance(target.scale, Const) and source.scale != target.scale:
         return "it has no scale of its own for each group"
@@ -119,6 +119,11 @@ def _structure(source: Scheme, target: Scheme) -> str | None:
     ):
         return "zero point or offset: the target has none"
     return None
+
+
+def _nested_fits(mine: Field, theirs: Scheme) -> bool:
+    """Whether a scale that is quantized itself can always be told as another such."""
+    return mine == theirs or (isinstance(mine, Scheme) and misfit(mine, theirs) is None)
 
 
 def _groups_nest(source: Scheme, target: Scheme) -> bool:
@@ -159,7 +164,9 @@ def _zero_doubts(source: Scheme, target: Scheme) -> list[str]:
             fits = to_low <= low + shift and high + shift <= to_high
             return [] if fits else ["codes may lie beyond those of the target"]
         if isinstance(target.zero, Const):
-            return ["zero points must all be one number"]
+            # Zero points are codes, or one beyond: code - zero + constant lies this far out at most.
+            fits = to_low <= low - (high + 1) + target.zero.value and high - low + target.zero.value <= to_high
+            return [] if fits else ["zero points must all be one number"]
         shift = 0 if to_low == low or (to_low <= low and high <= to_high) else to_low - low
         inside = low + shift >= to_low and high + shift <= to_high
         if isinstance(source.zero, Const):
@@ -226,7 +233,9 @@ class _Grid:
     def told(self, field: Field, was: Value, numbers: Array, what: str, lost: list[str]) -> Value:
         """`numbers` as the target keeps them."""
         if isinstance(field, Scheme):
-            return was
+            mine = getattr(self.source, "zero" if what == "zero point" else what)
+            assert isinstance(mine, Scheme)
+            return was if mine == field or not isinstance(was, Quantized) else carry(was, mine, field).body
         if isinstance(field, Const):
             if np.any(numbers != field.value):
                 raise Misfit(f"{what}s differ, the target has {field.value:g} for all")
