@@ -135,8 +135,8 @@ def run(prepared: Prepared, a: Model, b: Model, *, equal: bool, bits: float, thr
         except HubError as error:
             if error.path == a.path:
                 raise
-            fault = f"the output does not run: {error.message}"
-            return Run(divergence.not_run(fault), fault, other)
+            said = f"the output does not run: {error.message}"
+            return Run(divergence.not_run(said), said, other)
     chosen = prepared.sample
     limit, fault = _judged(found, equal, bits, lambda: sensitivity.sensitivity(a, chosen, threads, progress))
     assert prepared.cost is not None
