@@ -207,10 +207,19 @@ class _Reading:
                     continue
                 if token.rstrip:
                     strips_after.add(index)
-                if token.special or looks_special(token.content):
+                if self.rule.as_flagged:
+                    kind = TokenType.CONTROL if token.special else TokenType.USER_DEFINED
+                    put(index, token.content, kind, decoder.path)
+                elif token.special or looks_special(token.content):
                     put(index, token.content, TokenType.CONTROL, decoder.path)
                 else:
                     put(index, token.content.replace("▁", " "), TokenType.USER_DEFINED, decoder.path)
+        if self.rule.as_flagged and self.files.json is not None:
+            for entry in self.files.json.members("added_tokens"):
+                index, token = _id(entry, "id"), AddedToken.of(entry)
+                if index < size:
+                    kind = TokenType.CONTROL if token.special else TokenType.USER_DEFINED
+                    put(index, token.content, kind, self.files.json.path)
         return Tokenizer(
             Tokenizer.SENTENCEPIECE_BPE,
             tokens,
