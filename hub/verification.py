@@ -53,6 +53,8 @@ def verify(
         judged = judgement.judge(found, registry, budget)
     ran = None
     if prepared is not None:
+        for model in (source, output):
+            model.check_unchanged()  # before they are mapped
         with watch.stage("run"):
             equal, bits = exactness(judged, registry)
             ran = running.run(
@@ -166,6 +168,7 @@ def accept(
         elif pair:
             diagnoses += judgement.claims(pair, settings=not changed)
     ran: running.Run | None = None
+    made.source.check_unchanged()  # before it is mapped: what has shrunk by then would kill the process
     if prepared is not None and not faulty and not changed:
         with watch.stage("run"):
             equal = all(result.limit_db is None and not result.unequal for result in results)

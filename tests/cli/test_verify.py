@@ -242,6 +242,26 @@ def test_a_text_needs_a_tokenizer(hub, right, tmp_path):
     assert "no tokenizer" in hub("verify", source("llama3"), path, "--text", tmp_path / "t.txt", status=2).err
 
 
+def test_a_tokenizer_that_hub_cannot_encode_with_is_no_reason_not_to_run(hub, right, tmp_path):
+    file = Gguf(right("tiny-llama", "gguf:q8_0"))
+    file.set("tokenizer.ggml.model", b"rwkv")
+    path = file.write(tmp_path / "x.gguf")
+    _, report = verified(hub, path, path)
+    assert report["logits"]["sample"] == "seeded ids"
+    assert report["logits"]["identical"]
+
+
+def test_a_source_that_gives_no_numbers_is_not_run(hub, right, tmp_path):
+    """Finite weights whose products are not: the weights decide."""
+    file = Gguf(right("llama3", "gguf:f32"))
+    for name in ("ffn_up", "ffn_down"):
+        file.tensors[f"blk.0.{name}.weight"].f32[...] *= 1e30
+    path = file.write(tmp_path / "x.gguf")
+    _, report = verified(hub, path, path)
+    assert "not finite" in report["logits"]["not_run"]
+    assert report["verified"] == "weights"
+
+
 def test_no_sequence_is_longer_than_the_context(hub, tmp_path, right):
     folder = Folder(source("llama3"))
     folder.config["max_position_embeddings"] = 20
