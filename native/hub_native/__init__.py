@@ -5,8 +5,8 @@ functions release the interpreter lock while they work, so threads scale; none o
 layouts, lengths or alignments raise ValueError with the numbers, before anything is written.
 
 Results are the same bytes on every CPU and instruction set (linear_fast with bf16 weights excepted), and quantizing
-writes those of ggml's reference code built without FMA. The instruction set is chosen on first use; the environment variable
-HUB_ISA forces one.
+writes those of ggml's reference code built without FMA. The instruction set is chosen on first use; the environment
+variable HUB_ISA forces one.
 """
 
 from ._fast import (
