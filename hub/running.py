@@ -87,6 +87,8 @@ def prepare(source: Model, request: Request, threads: int) -> Prepared:
     graph = configured.architecture.graph
     assert graph is not None  # else it could not be run
     sizes = int(configured.values["vocab_size"]), int(configured.evaluate(graph.context))
+    if sizes[1] < 2:
+        return Prepared(request, None, reason="the model sees no more than one token")
     try:
         tokenizer = source.load_tokenizer(configured.architecture)
         chosen = sample.make(tokenizer, *sizes, tokens=request.tokens, text=request.text, name=request.name)

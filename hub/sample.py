@@ -116,7 +116,8 @@ def make(
     if largest >= vocab_size:
         raise ConfigError(f"the tokenizer gives id {largest}, the model has ids 0 to {vocab_size - 1}")
     if len(ids) + len(head) < 2:
-        raise UsageError(f"{name}: the text has {len(ids)} tokens, at least 2 are needed")
+        fault = UsageError if text is not None else ConfigError  # the built-in sample is not the user's mistake
+        raise fault(f"{name}: the text has {len(ids)} tokens, at least 2 are needed")
     inner = min(length - len(head), len(ids))
     count = min(count, max(1, len(ids) // inner))
     starts = np.linspace(0, len(ids) - inner, count).astype(np.int64)

@@ -262,6 +262,20 @@ def test_a_source_that_gives_no_numbers_is_not_run(hub, right, tmp_path):
     assert report["verified"] == "weights"
 
 
+def test_a_model_that_sees_one_token_is_not_run(hub, tmp_path):
+    folder = Folder(source("llama3"))
+    folder.config["max_position_embeddings"] = 1
+    path = folder.write(tmp_path / "blind")
+    _, report = verified(hub, path, path)
+    assert "one token" in report["logits"]["not_run"]
+
+
+@pytest.mark.parametrize("tokens", [2, 3, 63, 65, 1000])
+def test_any_number_of_tokens(hub, right, tokens):
+    _, report = verified(hub, TINY, right("tiny-llama", "gguf:q8_0"), "--tokens", tokens)
+    assert 2 <= report["logits"]["tokens"] <= tokens
+
+
 def test_no_sequence_is_longer_than_the_context(hub, tmp_path, right):
     folder = Folder(source("llama3"))
     folder.config["max_position_embeddings"] = 20
