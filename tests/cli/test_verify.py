@@ -295,6 +295,18 @@ def test_weights_that_are_no_numbers(hub, right, tmp_path, side):
     assert "not finite" in done.err
 
 
+@pytest.mark.parametrize(
+    ("a", "b"), [("tiny-llama", "llama3"), ("qwen2", "llama3"), ("mixtral", "llama3"), ("gpt2", "gemma3"), ("phi3", "gpt2")]
+)
+def test_two_models_that_have_nothing_to_do_with_each_other(hub, right, a, b):
+    for target in ("gguf:f32", "safetensors:f32"):
+        done = hub("verify", source(a), right(b, target), status=None)
+        assert done.status in (1, 3), done.err
+        assert len(done.err.splitlines()) == 1
+        assert "internal error" not in done.err
+        assert "internal error" not in hub("diff", source(a), right(b, target), status=None).err
+
+
 @pytest.mark.parametrize("change", ["missing", "more"])
 def test_tensors_that_only_one_side_has(hub, right, tmp_path, change):
     file = Gguf(right("llama3", "gguf:f32"))
