@@ -18,6 +18,7 @@ from hub.errors import ConfigError, HubError, UsageError, WeightError
 from hub.graph import OUTPUT, Node
 from hub.ir.model import Model
 from hub.ir.tensor import Tensor
+from hub.makers import MAKERS
 from hub.mapping import canonical
 from hub.plugins import registry
 from hub.runner.positions import frequencies
@@ -229,8 +230,6 @@ class Runner:
 
     def _divisors(self, kind: str) -> F32Array | None:
         """What the file, or else the settings, divide rotary frequencies by."""
-        from hub.transforms import MAKERS
-
         if kind == "llama3":
             maker = "llama3_rope_factors"
         elif kind == "longrope":

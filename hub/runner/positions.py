@@ -47,7 +47,7 @@ def frequencies(
     if kind in ("llama3", "longrope") and divisors is not None:
         if divisors.shape != plain.shape:
             raise ConfigError(f"{divisors.size} rope factors, {plain.size} pairs of a head turn")
-        scale = _longrope_scale(values) if kind == "longrope" else 1.0
+        scale = float(values["rope.attention_factor"]) if kind == "longrope" else 1.0
         return (plain / divisors.astype(np.float64)).astype(np.float32), scale
     raise ConfigError(f"rope type {kind} cannot be run")
 
@@ -66,12 +66,3 @@ def _yarn(plain: np.ndarray[Any, Any], dim: int, theta: float, values: Mapping[s
     given = values.get("rope.attention_factor")
     scale = given if given is not None else 0.1 * math.log(factor) + 1.0 if factor > 1 else 1.0
     return stretched.astype(np.float32), float(scale)
-
-
-def _longrope_scale(values: Mapping[str, Any]) -> float:
-    given = values.get("rope.attention_factor")
-    if given is not None:
-        return float(given)
-    original = values["rope.original_max_position_embeddings"]
-    factor = values["max_position_embeddings"] / original
-    return math.sqrt(1 + math.log(factor) / math.log(original)) if factor > 1 else 1.0
