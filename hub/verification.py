@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hub import difference, divergence, judgement, limits, report, running, verifier
 from hub.alignment import Pair, align
 from hub.diagnosis import Diagnosis
-from hub.diagnosis.settings import differing
+from hub.diagnosis.settings import differing, lost
 from hub.ir.model import Model
 from hub.ir.part import Shape
 from hub.pipeline import Silent
@@ -64,6 +64,8 @@ def verify(
         model.check_unchanged()
     named = {diagnosis.mistake for diagnosis in judged.diagnoses}
     more = [item for item in ran.diagnoses if item.mistake not in named] if ran else []
+    if ran is not None and ran.fault and judged.sound:
+        more += lost(judged.difference.pair)
     diagnoses = [*judged.diagnoses, *more]
     data = _report(judged, diagnoses, output.path, budget, watch, registry, ran, hashes=hashes)
     return data, judgement.sentences(judged.results, diagnoses, [ran.fault] if ran and ran.fault else [])
@@ -183,7 +185,7 @@ def accept(
         ran = running.Run(divergence.not_run(why))
     if ran is not None and ran.fault and pair:
         # The weights are what was planned, so the plan may be wrong: look at what they mean.
-        diagnoses += _causes(pair, plugins, budget, settings=False)
+        diagnoses += [*_causes(pair, plugins, budget, settings=False), *lost(pair)]
     if ran is not None:
         diagnoses += [item for item in ran.diagnoses if item.mistake not in {each.mistake for each in diagnoses}]
     wrong = judgement.sentences(results, diagnoses, [ran.fault] if ran and ran.fault else [])

@@ -296,7 +296,8 @@ def test_weights_that_are_no_numbers(hub, right, tmp_path, side):
 
 
 @pytest.mark.parametrize(
-    ("a", "b"), [("tiny-llama", "llama3"), ("qwen2", "llama3"), ("mixtral", "llama3"), ("gpt2", "gemma3"), ("phi3", "gpt2")]
+    ("a", "b"),
+    [("tiny-llama", "llama3"), ("qwen2", "llama3"), ("mixtral", "llama3"), ("gpt2", "gemma3"), ("phi3", "gpt2")],
 )
 def test_two_models_that_have_nothing_to_do_with_each_other(hub, right, a, b):
     for target in ("gguf:f32", "safetensors:f32"):
@@ -345,6 +346,17 @@ def test_a_setting_that_the_user_changed_is_no_mistake(hub, tmp_path):
     done = hub("convert", "--to", "gguf:q8_0", TINY, tmp_path / "x.gguf", *more)
     assert "not run: settings were changed on request" in done.out
     assert "wrong rope base" in hub("verify", TINY, tmp_path / "x.gguf", status=3).err
+
+
+def test_what_a_format_cannot_tell_is_named_where_answers_differ(hub, tmp_path):
+    """llama.cpp knows no window for Mistral: a short one makes other answers, one beyond the sample does not."""
+    folder = Folder(source("mistral"))
+    folder.config["sliding_window"] = 16
+    path = folder.write(tmp_path / "short")
+    done = hub("convert", "--to", "gguf:f32", path, tmp_path / "x.gguf", status=3)
+    assert "setting lost (gguf cannot tell sliding_window: the source has 16" in done.err
+    folder.config["sliding_window"] = 100
+    hub("convert", "--to", "gguf:f32", folder.write(tmp_path / "long"), tmp_path / "y.gguf")
 
 
 def test_a_rejected_conversion_names_the_mistake(hub, tmp_path, monkeypatch):
