@@ -9,6 +9,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from hub.errors import ConfigError, HubError, UsageError
+from hub.io.source import FileSource
 from hub.ir.tokenizer import Tokenizer
 from hub.tokenize import Encoder
 
@@ -65,11 +66,8 @@ def read_text(path: str | os.PathLike[str]) -> str:
         HubError: it cannot be read, or is not UTF-8.
         UsageError: it is empty.
     """
-    try:
-        with open(path, "rb") as file:
-            raw = file.read(_MOST_TEXT)
-    except OSError as error:
-        raise HubError(error.strerror or str(error), path=path) from None
+    with FileSource(path) as source:
+        raw = source.read(0, min(source.size, _MOST_TEXT))
     try:
         text = raw.decode("utf-8", "strict" if len(raw) < _MOST_TEXT else "ignore")
     except UnicodeDecodeError as error:

@@ -157,6 +157,7 @@ class Runner:
             )
         return np.ascontiguousarray(array, np.int32)
 
+    @np.errstate(all="ignore")  # results are looked at as a whole
     def _run(self, nodes: Sequence[Node], values: dict[str, Any], observe: Observer | None) -> None:
         unused = _unused_after(nodes)
         layer = nodes[0].layer
@@ -221,7 +222,10 @@ class Runner:
         key = kind, dim, theta
         if key not in self._turns:
             divisors = self._divisors(kind)
-            frequency, scale = frequencies(kind, dim, theta, self.configured.values, divisors, self._length)
+            try:
+                frequency, scale = frequencies(kind, dim, theta, self.configured.values, divisors, self._length)
+            except ConfigError as error:
+                raise error.at(path=self.path) from None
             cosine, sine = (np.empty((self._length, dim // 2), np.float32) for _ in range(2))
             positions = np.arange(self._length, dtype=np.int32)
             hub_native.rope_tables(frequency, positions, scale, cosine, sine)

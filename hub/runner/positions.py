@@ -35,8 +35,21 @@ def frequencies(
         length: tokens in the sequence.
 
     Raises:
-        ConfigError: an unknown type, or settings that do not fit.
+        ConfigError: an unknown type, or settings that do not fit, or give no finite numbers.
     """
+    with np.errstate(all="ignore"):
+        try:
+            found, scale = _frequencies(kind, dim, theta, values, divisors)
+        except (ZeroDivisionError, OverflowError, ValueError):  # of a logarithm, or a bound that is no number
+            found, scale = np.full(0, np.nan, np.float32), math.nan
+    if not (np.isfinite(found).all() and math.isfinite(scale)):
+        raise ConfigError(f"rope settings of type {kind} and theta {theta:g} give frequencies that are not finite")
+    return found, scale
+
+
+def _frequencies(
+    kind: str, dim: int, theta: float, values: Mapping[str, Any], divisors: F32Array | None
+) -> tuple[F32Array, float]:
     plain = 1.0 / float(theta) ** (np.arange(0, dim, 2, dtype=np.float64) / dim)
     if kind in ("default", "dynamic"):  # dynamic stretches only what is longer than the model's context
         return plain.astype(np.float32), 1.0
