@@ -171,21 +171,6 @@ class TokenizerRule:
     sizes: tuple[SizeRule, ...] = ()
 
     @classmethod
-    def usual(cls, kinds: Sequence[str]) -> TokenizerRule:
-        """The rule for an architecture that names nothing but kinds: those that may be ``llama-hf``
-        are read as llama.cpp reads Llama's folders, CodeLlama's and SmolLM's sizes included."""
-        if "llama-hf" not in kinds:
-            return cls(tuple(kinds))
-        return cls(
-            tuple(kinds),
-            space_prefix=True,
-            sizes=(
-                SizeRule(32016, special_ids={"eot": 32010}),
-                SizeRule(49152, add={"bos": False}),
-            ),
-        )
-
-    @classmethod
     def from_table(cls, table: Mapping[str, Any], path: str) -> TokenizerRule:
         """The rule that a table of an architecture file describes; its keys are the attributes.
 

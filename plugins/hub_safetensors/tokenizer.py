@@ -15,7 +15,7 @@ converter stops for want of a fact that the user can give (an unknown pre-tokeni
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import chain
 from typing import Any, Final
@@ -50,8 +50,7 @@ _TYPES: Final = {int(kind): kind for kind in TokenType}
 def read_tokenizer(
     folder: Folder,
     *,
-    kinds: Sequence[str] = (),
-    rule: TokenizerRule | None = None,
+    rule: TokenizerRule,
     vocab_size: int | None,
     config: dict[str, Any],
     timeout: float = TIMEOUT,
@@ -59,7 +58,6 @@ def read_tokenizer(
     """Read the tokenizer of a folder.
 
     Args:
-        kinds: what to look for, as in `TokenizerRule.kinds`; for callers without a `rule`.
         rule: how the architecture's folders are read.
         vocab_size: rows of the model's embedding; None takes the tokenizer's own size.
         config: config.json, whose ``*_token_id`` members count.
@@ -72,7 +70,6 @@ def read_tokenizer(
         FormatError: a file is damaged or hostile; the error names file and member.
         ConfigError: the tokenizer is of a kind that the architecture does not have.
     """
-    rule = rule or TokenizerRule.usual(kinds)
     files = TokenizerFiles.read(folder, config)
     reading = _Reading(files, rule, vocab_size, timeout)
     for kind in rule.kinds:
