@@ -8,8 +8,8 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from hub.errors import ConfigError, HubError, UsageError
-from hub.io.source import FileSource
+from hub.errors import ConfigError, UsageError
+from hub.io.text import text_file
 from hub.ir.tokenizer import Tokenizer
 from hub.tokenize import Encoder
 
@@ -59,22 +59,14 @@ def built_in() -> str:
     return resources.files("hub").joinpath("sample.txt").read_text("utf-8")
 
 
-def read_text(path: str | os.PathLike[str]) -> str:
-    """A text file.
+def of_file(path: str | os.PathLike[str]) -> str:
+    """The beginning of a text file, as much as any sample needs.
 
     Raises:
         HubError: it cannot be read, or is not UTF-8.
         UsageError: it is empty.
     """
-    with FileSource(path) as source:
-        raw = source.read(0, min(source.size, _MOST_TEXT))
-    try:
-        text = raw.decode("utf-8", "strict" if len(raw) < _MOST_TEXT else "ignore")
-    except UnicodeDecodeError as error:
-        raise HubError("the text is not UTF-8", path=path, offset=error.start) from None
-    if not text.strip():
-        raise UsageError("the text is empty", path=path)
-    return text
+    return text_file(path, _MOST_TEXT, beginning=True)
 
 
 def make(
