@@ -81,6 +81,7 @@ class Runner:
         self.configured: Configured = configured
         self.mode: Mode = mode
         self.path = model.path
+        self._model = model
         self.layers = configured.layers
         self.vocab_size = int(configured.values["vocab_size"])
         self.context = int(configured.evaluate(architecture.graph.context))
@@ -130,6 +131,7 @@ class Runner:
         self._run(self._nodes[: self._head], values, observe)
         out: F32Array = values[self._nodes[self._head].inputs[0]].array
         if not np.isfinite(out).all():
+            self._model.check_unchanged()  # else a file that changed would look like a damaged one
             raise WeightError("running it gives numbers that are not finite", path=self.path)
         return out
 

@@ -33,6 +33,7 @@ from ._kernels import (
     to_f32,
     types,
 )
+from ._mapping import MappedFile
 from ._run import (
     add,
     add_row,
@@ -63,6 +64,7 @@ __all__ = [
     "FAST_TOKEN_BATCH",
     "FastInput",
     "IsaError",
+    "MappedFile",
     "add",
     "add_row",
     "attention",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -14,6 +15,10 @@ import numpy as np
 import pytest
 from hostile_build import CONFIG, folder, packed, tensors
 from hostile_run import one_line, refused, run
+
+from hub.runner import Runner
+
+TINY = Path(__file__).parents[1] / "data" / "tiny-llama"
 
 
 def ids(path: Path, count: int = 8) -> Path:
@@ -83,4 +88,39 @@ def test_a_full_disk_leaves_no_logits(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "the file would exceed the allowed size" in done.stderr
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+@pytest.mark.parametrize("left", [0, 1, 20_000])
+@pytest.mark.parametrize("command", ["logits", "eval", "imatrix", "convert", "verify"])
+def test_a_model_that_is_cut_short_while_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, left: int
+) -> None:
+    """Weights are mapped to run them: zeros are read then, no signal ends the process, and nothing is made of them."""
+    model = tmp_path / "m"
+    if command in ("eval", "imatrix"):
+        shutil.copytree(TINY, model)
+    else:
+        folder(model)
+    weights, text = model / "model.safetensors", tmp_path / "text"
+    text.write_text("a few words and some more of them " * 20)
+    given, out, honest = ids(tmp_path), tmp_path / "out.npz", Runner.hidden
+    before = sorted(os.listdir(tmp_path))
+
+    def hidden(self: Runner, *arguments: Any, **more: Any) -> Any:
+        out = honest(self, *arguments, **more)  # has read what is not mapped, and keeps it
+        os.truncate(weights, left)
+        return out
+
+    monkeypatch.setattr(Runner, "hidden", hidden)
+    arguments: dict[str, tuple[object, ...]] = {
+        "logits": ("--ids", given, "-o", out),
+        "eval": ("--text", text, "--ctx", 16),
+        "imatrix": ("--text", text, "--ctx", 16, "-o", out),
+        "convert": (out, "--to", "gguf:f32"),
+        "verify": (model,),
+    }
+    line = one_line(run(command, model, *arguments[command]))
+    assert str(weights) in line
+    assert "the file changed while it was read" in line
     assert sorted(os.listdir(tmp_path)) == before
