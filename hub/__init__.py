@@ -22,7 +22,19 @@ if TYPE_CHECKING:
 
 _FUNCTIONS = ("check", "convert", "diff", "evaluate", "imatrix", "inspect", "logits", "open", "plan", "verify")
 
-__all__ = ["__version__", "check", "convert", "diff", "evaluate", "imatrix", "inspect", "logits", "open", "plan", "verify"]
+__all__ = [
+    "__version__",
+    "check",
+    "convert",
+    "diff",
+    "evaluate",
+    "imatrix",
+    "inspect",
+    "logits",
+    "open",
+    "plan",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -30,6 +30,7 @@ MAX_ITEMS = 100_000
 """Most items of a list among the settings."""
 MAX_TENSORS = 1_000_000
 """Most canonical tensors, as many as a file may have."""
+_EXPRESSION = re.compile(r"\{([^{}]+)\}")
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ class Condition:
 
     Attributes:
         that: an expression over the settings, and over `layer` if `each_layer`.
-        otherwise: the sentence to refuse a model that breaks it.
+        otherwise: the sentence for a model that breaks it; ``{sliding_window}`` stands for the value of an expression.
     """
 
     that: str
@@ -135,6 +136,10 @@ class Condition:
             return bool(evaluate(self.that, values))
         layers = int(values.get("num_hidden_layers", 0))
         return all(evaluate(self.that, {**values, "layer": layer}) for layer in range(layers))
+
+    def sentence(self, values: Mapping[str, Any]) -> str:
+        """`otherwise` for a model's settings."""
+        return _EXPRESSION.sub(lambda match: printable(str(evaluate(match[1], values)), 40), self.otherwise)
 
 
 @dataclass(frozen=True)
@@ -227,7 +232,7 @@ class Architecture:
             values |= rope_settings(raw, values, theta, self.rope_types, self.rope_local_theta, path=path)
         for condition in self.requires:
             if not condition.holds(values):
-                raise ConfigError(condition.otherwise, path=path)
+                raise ConfigError(condition.sentence(values), path=path)
         return Configured(self, values)
 
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from hub.architecture import Architecture
-from hub.errors import ConfigError, FormatError, UsageError
-from hub.io.source import FileSource
+from hub.errors import ConfigError, UsageError
+from hub.io.text import text_file
 from hub.ir.model import Model
 from hub.tokenize import Encoder
 
@@ -45,29 +45,6 @@ class Tokens:
     first: int | None
 
 
-def read_text(path: str | os.PathLike[str]) -> str:
-    """A text file without its last line break, in UTF-8.
-
-    Raises:
-        HubError: it cannot be read, is too large, or is not UTF-8.
-        UsageError: it is empty.
-    """
-    source = FileSource(path)
-    try:
-        if source.size > MAX_TEXT:
-            raise FormatError(f"a text of {source.size} bytes, at most {MAX_TEXT} are read", path=path)
-        raw = source.read(0, source.size)
-    finally:
-        source.close()
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise FormatError("the text is not UTF-8", path=path, offset=error.start) from None
-    if not text.strip():
-        raise UsageError("the text is empty", path=path)
-    return text.removesuffix("\n")
-
-
 def tokenize(model: Model, architecture: Architecture, path: str | os.PathLike[str], vocab_size: int) -> Tokens:
     """The ids that a model's tokenizer makes of a text file.
 
@@ -79,7 +56,7 @@ def tokenize(model: Model, architecture: Architecture, path: str | os.PathLike[s
         UsageError: the text is empty, or the model has no tokenizer.
         ConfigError: the tokenizer is of a kind that hub does not encode with, or gives ids that the model lacks.
     """
-    text = read_text(path)
+    text = text_file(path, MAX_TEXT).removesuffix("\n")  # as llama.cpp reads a file
     tokenizer = model.load_tokenizer(architecture)
     if tokenizer is None:
         raise UsageError("the model has no tokenizer, so a text cannot be given", path=model.path)

@@ -47,7 +47,8 @@ class Gap:
     def add(self, a: F32Array, b: F32Array) -> None:
         """Count in two arrays of one shape."""
         found = hub_native.compare(np.ascontiguousarray(a).reshape(-1), np.ascontiguousarray(b).reshape(-1))
-        self.max_abs = max(self.max_abs, found[0])
+        if math.isnan(found[0]) or found[0] > self.max_abs:  # nothing is larger than NaN, so it stays
+            self.max_abs = found[0]
         self.noise += found[1]
         self.signal += found[2]
 

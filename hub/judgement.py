@@ -21,6 +21,8 @@ from hub.verifier import TensorResult, least_sqnr
 
 SUSPECT_DB = 6.0
 """How far a tensor may fall below the median of those in the same layout before known mistakes are looked for."""
+POOR_DB = 3.0
+"""Below this they are looked for in any case: layouts of one or two bits may lawfully be worse, and mistakes are."""
 ROUNDED = 2.0**-20
 """Largest difference of weights that a constant was added to and taken from in f32; such constants are near 1."""
 MOST_DIAGNOSED = 400
@@ -139,7 +141,7 @@ def _suspects(
     usual = {key: median(values) for key, values in by_layout.items()}
     out: list[tuple[Compared, TensorResult, list[int] | None]] = []
     for item, result in zip(found.tensors, results, strict=False):
-        low = usual.get((item.a.layout, item.b.layout), -math.inf) - SUSPECT_DB
+        low = max(POOR_DB, usual.get((item.a.layout, item.b.layout), -math.inf) - SUSPECT_DB)
         if not item.instead and (result.fault or result.sqnr_db < low):
             rows = _bad_rows(item, result)
             out.append((item, result, rows if 0 < len(rows) < WORST else None))
@@ -150,7 +152,7 @@ def _suspects(
 
 def _bad_rows(item: Compared, result: TensorResult) -> list[int]:
     """Those of the worst rows that are not as good as the whole tensor must be."""
-    least = math.inf if result.limit_db is None else 10 ** (result.limit_db / 10)
+    least = math.inf if result.limit_db is None else 10 ** (max(POOR_DB, result.limit_db) / 10)
     return [row for ratio, row in item.worst if ratio < least]
 
 

@@ -238,7 +238,7 @@ def localise(found: Sorted, convention: str, configured: Configured) -> tuple[li
     rules = _convention(configured, convention)
     for condition in rules.requires:
         if not condition.holds(configured.values):
-            raise ConfigError(f"as {convention}: {condition.otherwise}")
+            raise ConfigError(f"as {convention}: {condition.sentence(configured.values)}")
     out: list[Tensor] = []
     left_out: list[tuple[str, str]] = []
     groups: dict[str, list[Relation]] = {}
@@ -301,7 +301,8 @@ def _check_made(maker: str, tensor: Tensor, configured: Configured) -> None:
 def notes(configured: Configured, convention: str) -> list[str]:
     """What is to be told about a model that is written by `convention`."""
     rules = configured.architecture.formats.get(convention)
-    return [note.otherwise for note in rules.notes if not note.holds(configured.values)] if rules else []
+    values = configured.values
+    return [note.sentence(values) for note in rules.notes if not note.holds(values)] if rules else []
 
 
 def relations(configured: Configured, convention: str) -> list[Relation]:

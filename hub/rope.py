@@ -83,6 +83,10 @@ def rope_settings(
         raise ConfigError(f"rope type {kind} needs a factor, none is given", path=path)
     if kind == "llama3" and out["rope.low_freq_factor"] == out["rope.high_freq_factor"]:
         raise ConfigError("low_freq_factor equals high_freq_factor, llama3 rope divides by their difference", path=path)
+    if kind == "yarn":
+        if out["rope.theta"] == 1:
+            raise ConfigError("rope_theta is 1, yarn divides by its logarithm", path=path)
+        out |= _yarn_attention(given, out, path)
     if "head_dim" in values:
         out |= _rotated(given, raw, int(values["head_dim"]), path)
     if kind == "longrope":
@@ -90,6 +94,19 @@ def rope_settings(
             out[f"rope.{name}"] = _divisors(name, given.get(name), out["rope.dim"] // 2, path)
         out["rope.attention_factor"] = _longrope_attention(out, values)
     return out
+
+
+def _yarn_attention(given: Mapping[str, Any], rope: Mapping[str, Any], path: str) -> dict[str, float]:
+    """What yarn multiplies attention with where two other settings tell it (transformers, modeling_rope_utils): the
+    ratio of ``0.1 m ln(factor) + 1`` for m of `mscale` and `mscale_all_dim`. Nothing where the type's own holds."""
+    if given.get("truncate") is False:
+        raise ConfigError("rope setting truncate is false, hub computes yarn with whole bounds only", path=path)
+    scales = [given.get(name) or 0 for name in ("mscale", "mscale_all_dim")]
+    if "rope.attention_factor" in rope or not all(scales):
+        return {}
+    stretch = math.log(max(1.0, rope["rope.factor"]))
+    over, under = (0.1 * _number("mscale", scale, path) * stretch + 1 for scale in scales)
+    return {"rope.attention_factor": over / under}
 
 
 def _longrope_attention(rope: Mapping[str, Any], values: Mapping[str, Any]) -> float:

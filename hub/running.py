@@ -86,18 +86,19 @@ def prepare(source: Model, request: Request, threads: int) -> Prepared:
     configured = configure(source)
     graph = configured.architecture.graph
     assert graph is not None  # else it could not be run
+    sizes = int(configured.values["vocab_size"]), int(configured.evaluate(graph.context))
+    if sizes[1] < 2:
+        return Prepared(request, None, reason="the model sees no more than one token")
     try:
         tokenizer = source.load_tokenizer(configured.architecture)
-        chosen = sample.make(
-            tokenizer, int(configured.values["vocab_size"]), int(configured.evaluate(graph.context)),
-            tokens=request.tokens, text=request.text, name=request.name,
-        )  # fmt: skip
+        chosen = sample.make(tokenizer, *sizes, tokens=request.tokens, text=request.text, name=request.name)
     except UsageError:
         raise
-    except HubError as error:
+    except HubError:
         if request.text is not None:
             raise
-        return Prepared(request, None, reason=f"there are no tokens to run: {error.message}")
+        # A tokenizer that hub cannot encode with is no reason not to run: ids will do.
+        tokenizer, chosen = None, sample.make(None, *sizes, tokens=request.tokens)
     weights = sum(math.prod(tensor.shape) for tensor in source.tensors.values())
     told = divergence.cost(weights, chosen.tokens, len(chosen.sequences), threads)
     return Prepared(request, chosen, told, tokenizer=tokenizer)
@@ -109,9 +110,6 @@ def run(prepared: Prepared, a: Model, b: Model, *, equal: bool, bits: float, thr
     Args:
         equal: whether every weight of `b` is that of `a`, so that every logit must be.
         bits: `limits.effective_bits` of `b`, for the limit otherwise.
-
-    Raises:
-        HubError: `a` is at fault.
     """
     from hub.runner import Runner, why_not
 
@@ -134,9 +132,9 @@ def run(prepared: Prepared, a: Model, b: Model, *, equal: bool, bits: float, thr
                 found = divergence.measure(first, second, prepared.sample, progress)
         except HubError as error:
             if error.path == a.path:
-                raise
-            fault = f"the output does not run: {error.message}"
-            return Run(divergence.not_run(fault), fault, other)
+                return Run(divergence.not_run(f"the source does not run: {error.message}"), None, other)
+            said = f"the output does not run: {error.message}"
+            return Run(divergence.not_run(said), said, other)
     chosen = prepared.sample
     limit, fault = _judged(found, equal, bits, lambda: sensitivity.sensitivity(a, chosen, threads, progress))
     assert prepared.cost is not None

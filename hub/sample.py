@@ -8,7 +8,8 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from hub.errors import ConfigError, HubError, UsageError
+from hub.errors import ConfigError, UsageError
+from hub.io.text import text_file
 from hub.ir.tokenizer import Tokenizer
 from hub.tokenize import Encoder
 
@@ -58,25 +59,14 @@ def built_in() -> str:
     return resources.files("hub").joinpath("sample.txt").read_text("utf-8")
 
 
-def read_text(path: str | os.PathLike[str]) -> str:
-    """A text file.
+def of_file(path: str | os.PathLike[str]) -> str:
+    """The beginning of a text file, as much as any sample needs.
 
     Raises:
         HubError: it cannot be read, or is not UTF-8.
         UsageError: it is empty.
     """
-    try:
-        with open(path, "rb") as file:
-            raw = file.read(_MOST_TEXT)
-    except OSError as error:
-        raise HubError(error.strerror or str(error), path=path) from None
-    try:
-        text = raw.decode("utf-8", "strict" if len(raw) < _MOST_TEXT else "ignore")
-    except UnicodeDecodeError as error:
-        raise HubError("the text is not UTF-8", path=path, offset=error.start) from None
-    if not text.strip():
-        raise UsageError("the text is empty", path=path)
-    return text
+    return text_file(path, _MOST_TEXT, beginning=True)
 
 
 def make(
@@ -116,7 +106,8 @@ def make(
     if largest >= vocab_size:
         raise ConfigError(f"the tokenizer gives id {largest}, the model has ids 0 to {vocab_size - 1}")
     if len(ids) + len(head) < 2:
-        raise UsageError(f"{name}: the text has {len(ids)} tokens, at least 2 are needed")
+        fault = UsageError if text is not None else ConfigError  # the built-in sample is not the user's mistake
+        raise fault(f"{name}: the text has {len(ids)} tokens, at least 2 are needed")
     inner = min(length - len(head), len(ids))
     count = min(count, max(1, len(ids) // inner))
     starts = np.linspace(0, len(ids) - inner, count).astype(np.int64)

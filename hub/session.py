@@ -205,7 +205,7 @@ def prepare(model: Model, text: str | os.PathLike[str] | None, tokens: int | Non
     """Choose what `full` verification runs on; see `hub.running.prepare`."""
     from hub import running, sample
 
-    given = None if text is None else sample.read_text(text)
+    given = None if text is None else sample.of_file(text)
     name = sample.BUILT_IN if text is None else os.fspath(text)
     request = running.Request(sample.TOKENS if tokens is None else tokens, given, name)
     return running.prepare(model, request, threads)

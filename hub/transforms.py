@@ -18,7 +18,6 @@ from hub.ir.derived import DecodedPart, TurnedPart, added, cut, joined, turned
 from hub.ir.part import FilePart, GatherPart, Part, Shape, row_count, row_length, rows_spec
 from hub.ir.tensor import Packed, Tensor
 from hub.ir.values import Dense
-from hub.makers import MAKERS as MAKERS
 
 
 class Step(ABC):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hub import difference, divergence, judgement, limits, report, running, verifier
 from hub.alignment import Pair, align
 from hub.diagnosis import Diagnosis
-from hub.diagnosis.settings import differing
+from hub.diagnosis.settings import differing, lost
 from hub.ir.model import Model
 from hub.ir.part import Shape
 from hub.pipeline import Silent
@@ -53,6 +53,8 @@ def verify(
         judged = judgement.judge(found, registry, budget)
     ran = None
     if prepared is not None:
+        for model in (source, output):
+            model.check_unchanged()  # before they are mapped
         with watch.stage("run"):
             equal, bits = exactness(judged, registry)
             ran = running.run(
@@ -62,6 +64,8 @@ def verify(
         model.check_unchanged()
     named = {diagnosis.mistake for diagnosis in judged.diagnoses}
     more = [item for item in ran.diagnoses if item.mistake not in named] if ran else []
+    if ran is not None and ran.fault and judged.sound:
+        more += lost(judged.difference.pair)
     diagnoses = [*judged.diagnoses, *more]
     data = _report(judged, diagnoses, output.path, budget, watch, registry, ran, hashes=hashes)
     return data, judgement.sentences(judged.results, diagnoses, [ran.fault] if ran and ran.fault else [])
@@ -166,6 +170,7 @@ def accept(
         elif pair:
             diagnoses += judgement.claims(pair, settings=not changed)
     ran: running.Run | None = None
+    made.source.check_unchanged()  # before it is mapped: what has shrunk by then would kill the process
     if prepared is not None and not faulty and not changed:
         with watch.stage("run"):
             equal = all(result.limit_db is None and not result.unequal for result in results)
@@ -180,7 +185,7 @@ def accept(
         ran = running.Run(divergence.not_run(why))
     if ran is not None and ran.fault and pair:
         # The weights are what was planned, so the plan may be wrong: look at what they mean.
-        diagnoses += _causes(pair, plugins, budget, settings=False)
+        diagnoses += [*_causes(pair, plugins, budget, settings=False), *lost(pair)]
     if ran is not None:
         diagnoses += [item for item in ran.diagnoses if item.mistake not in {each.mistake for each in diagnoses}]
     wrong = judgement.sentences(results, diagnoses, [ran.fault] if ran and ran.fault else [])

@@ -63,7 +63,8 @@ class TensorResult:
 
     def add(self, max_abs: float, sum_sq: float, sum_sq_source: float, unequal: int) -> None:
         """Count in what a comparison of some rows found."""
-        self.max_abs = max(self.max_abs, max_abs)
+        if math.isnan(max_abs) or max_abs > self.max_abs:  # nothing is larger than NaN, so it stays
+            self.max_abs = max_abs
         self.sum_sq += sum_sq
         self.sum_sq_source += sum_sq_source
         self.unequal += unequal

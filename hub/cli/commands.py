@@ -46,7 +46,9 @@ def _json(command: F) -> F:
 
 
 def _from(command: F) -> F:
-    option = click.option("--from", "from_", metavar="FORMAT", help="Format of SRC; detected when not given.")
+    option = click.option(
+        "--from", "from_", metavar="FORMAT", help="Format of the model to read; detected when not given."
+    )
     return option(command)
 
 

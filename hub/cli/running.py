@@ -16,7 +16,8 @@ _RUN = (
     click.option("--threads", type=click.IntRange(1, 1024), metavar="N", help="Threads; one per core when not given."),
     click.option(
         "--mode", type=click.Choice(["exact", "fast"]), default="exact", show_default=True,
-        help="'exact' computes in f32, the same bits on every machine; 'fast' rounds activations to int8 blocks.",
+        help="'exact' computes in f32, the same bits on every machine; 'fast' rounds activations, for quantized "
+        "weights to int8 blocks.",
     ),
 )  # fmt: skip
 _CHUNKS = (

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _ROWS = 16
 """Rows that are unpacked."""
-_SPANS = (8, 16, 32, 64, 128)
+_SPANS = (4, 8, 16, 32, 64, 128)
 """Numbers of codes within which nibbles may have changed places."""
 
 
@@ -50,7 +50,7 @@ def _bits(body: Quantized) -> int | None:
     if isinstance(body.values, Affine):
         narrow = not body.values.signed and body.values.dtype is None and body.values.bits <= 6
         return body.values.bits if narrow else None
-    return 4 if len(body.values.table) == 16 and body.values.width == 1 else None
+    return (len(body.values.table) - 1).bit_length() if body.values.width == 1 else None
 
 
 def _orders(width: int, mask: int) -> Iterator[tuple[str, Rows]]:

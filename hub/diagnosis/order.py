@@ -206,6 +206,8 @@ def transposed(case: Case) -> Iterator[Guess]:
         yield Guess("weight transposed", sqnr(wanted, case.rows_of(case.b, rows)), f"shape {list(case.b.shape)}",
                     "transpose it")  # fmt: skip
         return
+    if case.a.shape != case.b.shape:
+        return
     out, width = case.a.shape
     rows = case.sample[:: max(1, len(case.sample) // 16)]
     flat = (rows[:, None] * width + np.arange(width)).reshape(-1)

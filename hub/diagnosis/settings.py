@@ -37,13 +37,28 @@ def differing(pair: Pair) -> list[Differing]:
         return []
     if second is None:
         return list(_raw(first, pair.b))
-    told = _told(pair.a) & _told(pair.b)
-    out = []
-    for key in sorted(told):
-        a, b = first.values.get(key), second.values.get(key)
-        if not _same(a, b):
-            out.append(Differing(key, a, b))
-    return out
+    told_a, told_b = (_told(side, first, second) for side in (pair.a, pair.b))
+    return [item for item in _all(first, second) if item.key in told_a and item.key in told_b]
+
+
+def lost(pair: Pair) -> Iterator[Diagnosis]:
+    """Settings that differ because the second model's format has no words for them; no mistake of anybody's, but
+    where answers differ, a cause."""
+    first, second = pair.a.configured, pair.b.configured
+    if first is None or second is None:
+        return
+    told = _told(pair.b, first, second)
+    for item in _all(first, second):
+        if item.key not in told and item.a is not None:
+            read = f"the source has {_shown(item.a)}, it is read as {_shown(item.b)}"
+            said = f"{pair.b.model.format} cannot tell {item.key}: {read}"
+            yield Diagnosis("setting lost", None, said, "--verify weights, if that does not matter")
+
+
+def _all(first: Configured, second: Configured) -> list[Differing]:
+    """Every setting that is not the same."""
+    values = ((key, first.values.get(key), second.values.get(key)) for key in sorted({*first.values, *second.values}))
+    return [Differing(key, a, b) for key, a, b in values if not _same(a, b)]
 
 
 def _raw(wanted: Configured, side: Side) -> Iterator[Differing]:
@@ -57,14 +72,14 @@ def _raw(wanted: Configured, side: Side) -> Iterator[Differing]:
             yield Differing(key, wanted.values[key], raw[key])
 
 
-def _told(side: Side) -> set[str]:
-    """Canonical settings that a side's format has words for."""
-    configured = side.configured
-    assert configured is not None
+def _told(side: Side, *models: Configured) -> set[str]:
+    """Canonical settings that a side's format has words for, for models with such settings."""
+    assert side.configured is not None
     if not side.model.convention:
-        return set(configured.values)
-    rows = configured.architecture.formats[side.model.convention].metadata
-    return {row.setting for row in rows if row.setting} | {_TIED}
+        return set(side.configured.values)
+    rows = side.configured.architecture.formats[side.model.convention].metadata
+    written = (row for row in rows if row.when is None or any(model.evaluate(row.when) for model in models))
+    return {row.setting for row in written if row.setting} | {_TIED}
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -85,7 +85,8 @@ def _array(data: bytes, name: str) -> Array:
     shape = tuple(int(axis) for axis in match["shape"].replace(",", " ").split())
     for axis in shape:
         count *= axis
-    if count * dtype.itemsize != len(rest) or len(shape) > 32:
+    # An axis without items lets others be any size, which no array of NumPy's is.
+    if count * dtype.itemsize != len(rest) or len(shape) > 32 or any(axis > MAX_BYTES for axis in shape):
         raise FormatError(f"array {name} has {len(rest)} bytes, its shape {printable(shape, 60)} is another size")
     return np.frombuffer(rest, dtype).reshape(shape, order="F" if match["fortran"] == "True" else "C")
 
@@ -113,7 +114,11 @@ class NpzOutput:
         directory = sum(len(member.entry()) for member in self._members.values())
         self._end = position
         self._output = AtomicOutput(final, folder=False, force=force)
-        self._file = self._output.create("", position + directory + len(_tail(0, 0, 0)))
+        try:
+            self._file = self._output.create("", position + directory + len(_tail(0, 0, 0)))
+        except BaseException:  # nobody has entered it yet who would leave it
+            self._output.discard()
+            raise
 
     def __enter__(self) -> NpzOutput:
         return self

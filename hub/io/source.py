@@ -6,8 +6,12 @@ import errno
 import os
 import stat
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from hub.errors import ChangedError, FormatError, HubError
+
+if TYPE_CHECKING:
+    from hub_native import MappedFile
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class FileSource:
             raise HubError(f"expected a file, this is {kind}", path=self.path)
         self.identity = _identity(self._fd)
         self._open = True
-        self._map: memoryview | None = None
+        self._map: MappedFile | None = None
 
     @property
     def size(self) -> int:
@@ -118,20 +122,20 @@ class FileSource:
     def map(self) -> memoryview:
         """The whole file as read-only memory, mapped once; it lives as long as anything that looks at it.
 
-        For the runner, which goes over all weights again and again. A conversion reads instead: a mapped file that
-        shrinks kills the process.
+        For the runner, which goes over all weights again and again. A file that shrinks reads as zeros then, which
+        `check_unchanged` finds; who maps must ask it before the results are used.
 
         Raises:
             HubError: it cannot be mapped.
         """
-        import mmap
+        from hub_native import MappedFile
 
         if self._map is None:
             try:
-                self._map = memoryview(mmap.mmap(self._fd, self.size, access=mmap.ACCESS_READ))
-            except (OSError, ValueError) as error:
-                raise HubError(f"it cannot be mapped: {error}", path=self.path) from None
-        return self._map
+                self._map = MappedFile(self._fd, self.size)
+            except OSError as error:
+                raise HubError(f"it cannot be mapped: {error.strerror}", path=self.path) from None
+        return memoryview(self._map)
 
     def sha256(self) -> str:
         """The SHA-256 of the whole file, in hexadecimal."""
@@ -156,6 +160,8 @@ class FileSource:
                 path=self.path,
                 remedy="let whatever writes it finish, then run again",
             )
+        if self._map is not None and self._map.lost:
+            raise HubError("a part of it could not be read", path=self.path)
 
     def close(self) -> None:
         """Close the file; closing twice is fine."""

@@ -157,6 +157,8 @@ class TokenizerRule:
         space_prefix: whether tokenizer_config.json's add_prefix_space is a fact about the model.
         add_space_prefix: whether vocabularies of the sentencepiece kind put a space before text, for families where
             the folder need not say it.
+        as_flagged: whether added tokens beside a tokenizer.model are just what their files flag them as, those of
+            tokenizer.json too, and not also what they look like.
         tokenizer_class: the transformers class where the folder names none; its defaults count.
         sizes: special cases by vocabulary size.
     """
@@ -164,23 +166,9 @@ class TokenizerRule:
     kinds: tuple[str, ...] = ("sentencepiece", "byte-level")
     space_prefix: bool = False
     add_space_prefix: bool | None = None
+    as_flagged: bool = False
     tokenizer_class: str | None = None
     sizes: tuple[SizeRule, ...] = ()
-
-    @classmethod
-    def usual(cls, kinds: Sequence[str]) -> TokenizerRule:
-        """The rule for an architecture that names nothing but kinds: those that may be ``llama-hf``
-        are read as llama.cpp reads Llama's folders, CodeLlama's and SmolLM's sizes included."""
-        if "llama-hf" not in kinds:
-            return cls(tuple(kinds))
-        return cls(
-            tuple(kinds),
-            space_prefix=True,
-            sizes=(
-                SizeRule(32016, special_ids={"eot": 32010}),
-                SizeRule(49152, add={"bos": False}),
-            ),
-        )
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any], path: str) -> TokenizerRule:
@@ -193,7 +181,7 @@ class TokenizerRule:
         def refuse(message: str) -> ConfigError:
             return ConfigError(f"tokenizer: {message}", path=path)
 
-        unknown = set(table) - {"kinds", "space_prefix", "add_space_prefix", "tokenizer_class", "sizes"}
+        unknown = set(table) - {"kinds", "space_prefix", "add_space_prefix", "as_flagged", "tokenizer_class", "sizes"}
         if unknown:
             raise refuse(f"unknown key '{printable(min(unknown))}'")
         kinds = table.get("kinds", list(cls.kinds))
@@ -202,6 +190,9 @@ class TokenizerRule:
         space_prefix = table.get("space_prefix", False)
         if not isinstance(space_prefix, bool):
             raise refuse("space_prefix must be true or false")
+        as_flagged = table.get("as_flagged", False)
+        if not isinstance(as_flagged, bool):
+            raise refuse("as_flagged must be true or false")
         add_space_prefix = table.get("add_space_prefix")
         if add_space_prefix is not None and not isinstance(add_space_prefix, bool):
             raise refuse("add_space_prefix must be true or false")
@@ -225,4 +216,4 @@ class TokenizerRule:
             ):
                 raise refuse("a table of sizes needs vocab_size, and may have special_ids and add")
             rules.append(SizeRule(entry["vocab_size"], dict(ids), dict(add)))
-        return cls(tuple(kinds), space_prefix, add_space_prefix, tokenizer_class, tuple(rules))
+        return cls(tuple(kinds), space_prefix, add_space_prefix, as_flagged, tokenizer_class, tuple(rules))

@@ -18,6 +18,7 @@ from hub.errors import ConfigError, HubError, UsageError, WeightError
 from hub.graph import OUTPUT, Node
 from hub.ir.model import Model
 from hub.ir.tensor import Tensor
+from hub.makers import MAKERS
 from hub.mapping import canonical
 from hub.plugins import registry
 from hub.runner.positions import frequencies
@@ -80,6 +81,7 @@ class Runner:
         self.configured: Configured = configured
         self.mode: Mode = mode
         self.path = model.path
+        self._model = model
         self.layers = configured.layers
         self.vocab_size = int(configured.values["vocab_size"])
         self.context = int(configured.evaluate(architecture.graph.context))
@@ -129,6 +131,7 @@ class Runner:
         self._run(self._nodes[: self._head], values, observe)
         out: F32Array = values[self._nodes[self._head].inputs[0]].array
         if not np.isfinite(out).all():
+            self._model.check_unchanged()  # else a file that changed would look like a damaged one
             raise WeightError("running it gives numbers that are not finite", path=self.path)
         return out
 
@@ -156,6 +159,7 @@ class Runner:
             )
         return np.ascontiguousarray(array, np.int32)
 
+    @np.errstate(all="ignore")  # results are looked at as a whole
     def _run(self, nodes: Sequence[Node], values: dict[str, Any], observe: Observer | None) -> None:
         unused = _unused_after(nodes)
         layer = nodes[0].layer
@@ -220,7 +224,10 @@ class Runner:
         key = kind, dim, theta
         if key not in self._turns:
             divisors = self._divisors(kind)
-            frequency, scale = frequencies(kind, dim, theta, self.configured.values, divisors, self._length)
+            try:
+                frequency, scale = frequencies(kind, dim, theta, self.configured.values, divisors, self._length)
+            except ConfigError as error:
+                raise error.at(path=self.path) from None
             cosine, sine = (np.empty((self._length, dim // 2), np.float32) for _ in range(2))
             positions = np.arange(self._length, dtype=np.int32)
             hub_native.rope_tables(frequency, positions, scale, cosine, sine)
@@ -229,8 +236,6 @@ class Runner:
 
     def _divisors(self, kind: str) -> F32Array | None:
         """What the file, or else the settings, divide rotary frequencies by."""
-        from hub.transforms import MAKERS
-
         if kind == "llama3":
             maker = "llama3_rope_factors"
         elif kind == "longrope":

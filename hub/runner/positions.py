@@ -35,8 +35,21 @@ def frequencies(
         length: tokens in the sequence.
 
     Raises:
-        ConfigError: an unknown type, or settings that do not fit.
+        ConfigError: an unknown type, or settings that do not fit, or give no finite numbers.
     """
+    with np.errstate(all="ignore"):
+        try:
+            found, scale = _frequencies(kind, dim, theta, values, divisors)
+        except (ZeroDivisionError, OverflowError, ValueError):  # of a logarithm, or a bound that is no number
+            found, scale = np.full(0, np.nan, np.float32), math.nan
+    if not (np.isfinite(found).all() and math.isfinite(scale)):
+        raise ConfigError(f"rope settings of type {kind} and theta {theta:g} give frequencies that are not finite")
+    return found, scale
+
+
+def _frequencies(
+    kind: str, dim: int, theta: float, values: Mapping[str, Any], divisors: F32Array | None
+) -> tuple[F32Array, float]:
     plain = 1.0 / float(theta) ** (np.arange(0, dim, 2, dtype=np.float64) / dim)
     if kind in ("default", "dynamic"):  # dynamic stretches only what is longer than the model's context
         return plain.astype(np.float32), 1.0
@@ -47,7 +60,7 @@ def frequencies(
     if kind in ("llama3", "longrope") and divisors is not None:
         if divisors.shape != plain.shape:
             raise ConfigError(f"{divisors.size} rope factors, {plain.size} pairs of a head turn")
-        scale = _longrope_scale(values) if kind == "longrope" else 1.0
+        scale = float(values["rope.attention_factor"]) if kind == "longrope" else 1.0
         return (plain / divisors.astype(np.float64)).astype(np.float32), scale
     raise ConfigError(f"rope type {kind} cannot be run")
 
@@ -66,12 +79,3 @@ def _yarn(plain: np.ndarray[Any, Any], dim: int, theta: float, values: Mapping[s
     given = values.get("rope.attention_factor")
     scale = given if given is not None else 0.1 * math.log(factor) + 1.0 if factor > 1 else 1.0
     return stretched.astype(np.float32), float(scale)
-
-
-def _longrope_scale(values: Mapping[str, Any]) -> float:
-    given = values.get("rope.attention_factor")
-    if given is not None:
-        return float(given)
-    original = values["rope.original_max_position_embeddings"]
-    factor = values["max_position_embeddings"] / original
-    return math.sqrt(1 + math.log(factor) / math.log(original)) if factor > 1 else 1.0

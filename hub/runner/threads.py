@@ -6,8 +6,16 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import pairwise
 
+import numpy as np
+
 PIECES = 4
 """Pieces per thread: more even out a slow core, fewer cost less."""
+
+
+def _quiet() -> None:
+    """Let overflow pass without a warning, as who asks for logits does: they are looked at, and refused, as a whole.
+    NumPy keeps this for each thread."""
+    np.seterr(all="ignore")
 
 
 class Threads:
@@ -15,7 +23,7 @@ class Threads:
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self._pool = ThreadPoolExecutor(count, thread_name_prefix="hub-run") if count > 1 else None
+        self._pool = ThreadPoolExecutor(count, "hub-run", _quiet) if count > 1 else None
 
     def each(self, size: int, step: int, work: Callable[[int, int], object]) -> None:
         """Call ``work(start, stop)`` on ranges that cover `size` items; all but the last are multiples of `step`.

@@ -4,8 +4,9 @@ Arguments are buffers (NumPy arrays, memoryviews, bytes, mmaps); outputs are all
 functions release the interpreter lock while they work, so threads scale; none of them keeps state. Wrong item types,
 layouts, lengths or alignments raise ValueError with the numbers, before anything is written.
 
-Results are the same bytes on every CPU and instruction set, and those of ggml's reference code built without FMA. The
-instruction set is chosen on first use; the environment variable HUB_ISA forces one.
+Results are the same bytes on every CPU and instruction set (linear_fast with bf16 weights excepted), and quantizing
+writes those of ggml's reference code built without FMA. The instruction set is chosen on first use; the environment
+variable HUB_ISA forces one.
 """
 
 from ._fast import (
@@ -32,6 +33,7 @@ from ._kernels import (
     to_f32,
     types,
 )
+from ._mapping import MappedFile
 from ._run import (
     add,
     add_row,
@@ -62,6 +64,7 @@ __all__ = [
     "FAST_TOKEN_BATCH",
     "FastInput",
     "IsaError",
+    "MappedFile",
     "add",
     "add_row",
     "attention",

@@ -7,7 +7,7 @@ not know that).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -18,8 +18,6 @@ DTYPES: Final = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "f64": 
 """hub's name of a number type -> config.json's."""
 _DTYPE_KEYS: Final = ("dtype", "torch_dtype")
 _IDS: Final = ("bos", "eos", "pad")
-_BIASES: Final = {"attention_bias": ".self_attn.q_proj.bias", "mlp_bias": ".mlp.gate_proj.bias"}
-"""Settings that nothing but a tensor's presence tells, for families where it is optional."""
 _TOLD_AS_NULL: Final = ("sliding_window", "attn_logit_softcapping", "final_logit_softcapping")
 """Settings of which transformers has a default that is not their absence."""
 _YARN: Final = ("factor", "original_max_position_embeddings", "attention_factor", "beta_fast", "beta_slow")
@@ -33,13 +31,10 @@ def carried_config(model: Model, dtype: str) -> dict[str, Any]:
     return {**config, **dict.fromkeys(keys, DTYPES[dtype])} if dtype in DTYPES else config
 
 
-def made_config(
-    configured: Configured, tokenizer: Tokenizer | None, names: Collection[str], dtype: str
-) -> dict[str, Any]:
+def made_config(configured: Configured, tokenizer: Tokenizer | None, dtype: str) -> dict[str, Any]:
     """A config.json for a model whose source has none.
 
     Args:
-        names: the tensors of the output.
         dtype: hub's name of the number type that most weights have.
     """
     architecture = configured.architecture
@@ -51,10 +46,6 @@ def made_config(
         if rule.keys and (name in configured.values or name in _TOLD_AS_NULL):
             config[rule.keys[0]] = _shortest(configured.values.get(name))
     config |= _rope(configured.values)
-    for key, suffix in _BIASES.items():
-        rules = [rule for name, rule in architecture.tensors.items() if name.endswith(suffix)]
-        if key not in config and any(rule.optional for rule in rules):
-            config[key] = any(name.endswith(suffix) for name in names)
     for role in _IDS:
         config[f"{role}_token_id"] = tokenizer.special_ids.get(role) if tokenizer else None
     if dtype in DTYPES:

@@ -53,8 +53,7 @@ def lay_out_folder(
     elif configured is None:
         whole, small, notes = {}, {}, ["no config.json: the architecture is not known"]
     else:
-        names = {weight.key[0] for weight in weights if weight.key is not None}
-        whole = made_config(configured, tokenizer, names, dtype)
+        whole = made_config(configured, tokenizer, dtype)
         small, notes = _made_files(model, configured, tokenizer)
     for key, value in (config or {}).items():
         if value is None:

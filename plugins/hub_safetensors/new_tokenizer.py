@@ -16,7 +16,6 @@ from hub_safetensors.tokenizer_files import SPECIAL_TOKENS_MAP, TOKENIZER_CONFIG
 
 GENERATION: Final = "generation_config.json"
 CLASS: Final = "PreTrainedTokenizerFast"
-_CONTEXT: Final = ("max_position_embeddings", "n_positions")
 
 
 def tokenizer_files(tokenizer: Tokenizer, configured: Configured | None) -> dict[str, bytes]:
@@ -43,7 +42,7 @@ def tokenizer_files(tokenizer: Tokenizer, configured: Configured | None) -> dict
             config[f"add_{role}_token"] = tokenizer.add[role]
     if tokenizer.add_space_prefix is not None:
         config["add_prefix_space"] = tokenizer.add_space_prefix
-    context = next((configured.values[key] for key in _CONTEXT if configured and key in configured.values), None)
+    context = configured.values.get("max_position_embeddings") if configured else None
     if context is not None:
         config["model_max_length"] = context
     if tokenizer.chat_templates:

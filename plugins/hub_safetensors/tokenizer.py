@@ -15,7 +15,7 @@ converter stops for want of a fact that the user can give (an unknown pre-tokeni
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import chain
 from typing import Any, Final
@@ -50,8 +50,7 @@ _TYPES: Final = {int(kind): kind for kind in TokenType}
 def read_tokenizer(
     folder: Folder,
     *,
-    kinds: Sequence[str] = (),
-    rule: TokenizerRule | None = None,
+    rule: TokenizerRule,
     vocab_size: int | None,
     config: dict[str, Any],
     timeout: float = TIMEOUT,
@@ -59,7 +58,6 @@ def read_tokenizer(
     """Read the tokenizer of a folder.
 
     Args:
-        kinds: what to look for, as in `TokenizerRule.kinds`; for callers without a `rule`.
         rule: how the architecture's folders are read.
         vocab_size: rows of the model's embedding; None takes the tokenizer's own size.
         config: config.json, whose ``*_token_id`` members count.
@@ -72,7 +70,6 @@ def read_tokenizer(
         FormatError: a file is damaged or hostile; the error names file and member.
         ConfigError: the tokenizer is of a kind that the architecture does not have.
     """
-    rule = rule or TokenizerRule.usual(kinds)
     files = TokenizerFiles.read(folder, config)
     reading = _Reading(files, rule, vocab_size, timeout)
     for kind in rule.kinds:
@@ -207,10 +204,19 @@ class _Reading:
                     continue
                 if token.rstrip:
                     strips_after.add(index)
-                if token.special or looks_special(token.content):
+                if self.rule.as_flagged:
+                    kind = TokenType.CONTROL if token.special else TokenType.USER_DEFINED
+                    put(index, token.content, kind, decoder.path)
+                elif token.special or looks_special(token.content):
                     put(index, token.content, TokenType.CONTROL, decoder.path)
                 else:
                     put(index, token.content.replace("▁", " "), TokenType.USER_DEFINED, decoder.path)
+        if self.rule.as_flagged and self.files.json is not None:
+            for entry in self.files.json.members("added_tokens"):
+                index, token = _id(entry, "id"), AddedToken.of(entry)
+                if index < size:
+                    kind = TokenType.CONTROL if token.special else TokenType.USER_DEFINED
+                    put(index, token.content, kind, self.files.json.path)
         return Tokenizer(
             Tokenizer.SENTENCEPIECE_BPE,
             tokens,

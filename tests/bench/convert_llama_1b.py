@@ -236,7 +236,7 @@ def contestants(args: argparse.Namespace, source: Path) -> list[Hub | LlamaCpp]:
     if subprocess.run([sys.executable, "-m", "hub", "--help"], capture_output=True).returncode:
         print("skipped: hub (python -m hub --help fails: install this repository)")
     else:
-        out += [Hub("none", args.threads), Hub(None, args.threads)]
+        out += [Hub("none", args.threads), Hub("weights", args.threads), Hub(None, args.threads)]
     reason = None
     converter = (args.llama_cpp or Path()) / "convert_hf_to_gguf.py"
     if not args.llama_cpp:

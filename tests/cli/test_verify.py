@@ -242,6 +242,40 @@ def test_a_text_needs_a_tokenizer(hub, right, tmp_path):
     assert "no tokenizer" in hub("verify", source("llama3"), path, "--text", tmp_path / "t.txt", status=2).err
 
 
+def test_a_tokenizer_that_hub_cannot_encode_with_is_no_reason_not_to_run(hub, right, tmp_path):
+    file = Gguf(right("tiny-llama", "gguf:q8_0"))
+    file.set("tokenizer.ggml.model", b"rwkv")
+    path = file.write(tmp_path / "x.gguf")
+    _, report = verified(hub, path, path)
+    assert report["logits"]["sample"] == "seeded ids"
+    assert report["logits"]["identical"]
+
+
+def test_a_source_that_gives_no_numbers_is_not_run(hub, right, tmp_path):
+    """Finite weights whose products are not: the weights decide."""
+    file = Gguf(right("llama3", "gguf:f32"))
+    for name in ("ffn_up", "ffn_down"):
+        file.tensors[f"blk.0.{name}.weight"].f32[...] *= 1e30
+    path = file.write(tmp_path / "x.gguf")
+    _, report = verified(hub, path, path)
+    assert "not finite" in report["logits"]["not_run"]
+    assert report["verified"] == "weights"
+
+
+def test_a_model_that_sees_one_token_is_not_run(hub, tmp_path):
+    folder = Folder(source("llama3"))
+    folder.config["max_position_embeddings"] = 1
+    path = folder.write(tmp_path / "blind")
+    _, report = verified(hub, path, path)
+    assert "one token" in report["logits"]["not_run"]
+
+
+@pytest.mark.parametrize("tokens", [2, 3, 63, 65, 1000])
+def test_any_number_of_tokens(hub, right, tokens):
+    _, report = verified(hub, TINY, right("tiny-llama", "gguf:q8_0"), "--tokens", tokens)
+    assert 2 <= report["logits"]["tokens"] <= tokens
+
+
 def test_no_sequence_is_longer_than_the_context(hub, tmp_path, right):
     folder = Folder(source("llama3"))
     folder.config["max_position_embeddings"] = 20
@@ -259,6 +293,19 @@ def test_weights_that_are_no_numbers(hub, right, tmp_path, side):
     good = right("llama3", "gguf:f32")
     done = hub("verify", *((bad, good) if side == "source" else (good, bad)), status=1 if side == "source" else 3)
     assert "not finite" in done.err
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [("tiny-llama", "llama3"), ("qwen2", "llama3"), ("mixtral", "llama3"), ("gpt2", "gemma3"), ("phi3", "gpt2")],
+)
+def test_two_models_that_have_nothing_to_do_with_each_other(hub, right, a, b):
+    for target in ("gguf:f32", "safetensors:f32"):
+        done = hub("verify", source(a), right(b, target), status=None)
+        assert done.status in (1, 3), done.err
+        assert len(done.err.splitlines()) == 1
+        assert "internal error" not in done.err
+        assert "internal error" not in hub("diff", source(a), right(b, target), status=None).err
 
 
 @pytest.mark.parametrize("change", ["missing", "more"])
@@ -299,6 +346,17 @@ def test_a_setting_that_the_user_changed_is_no_mistake(hub, tmp_path):
     done = hub("convert", "--to", "gguf:q8_0", TINY, tmp_path / "x.gguf", *more)
     assert "not run: settings were changed on request" in done.out
     assert "wrong rope base" in hub("verify", TINY, tmp_path / "x.gguf", status=3).err
+
+
+def test_what_a_format_cannot_tell_is_named_where_answers_differ(hub, tmp_path):
+    """llama.cpp knows no window for Mistral: a short one makes other answers, one beyond the sample does not."""
+    folder = Folder(source("mistral"))
+    folder.config["sliding_window"] = 16
+    path = folder.write(tmp_path / "short")
+    done = hub("convert", "--to", "gguf:f32", path, tmp_path / "x.gguf", status=3)
+    assert "setting lost (gguf cannot tell sliding_window: the source has 16" in done.err
+    folder.config["sliding_window"] = 100
+    hub("convert", "--to", "gguf:f32", folder.write(tmp_path / "long"), tmp_path / "y.gguf")
 
 
 def test_a_rejected_conversion_names_the_mistake(hub, tmp_path, monkeypatch):

@@ -17,7 +17,8 @@ BLOCKS = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
 
 
 def _steady(text: str) -> list[str]:
-    text = re.sub(r"in \d+\.\d s, peak private memory .*", "in N s", text)
+    text = re.sub(r"in \d+\.\d s(, peak private memory .*)?", "in N s", text)
+    text = re.sub(r"\d+ tokens/s", "N tokens/s", text)
     return [line.rstrip() for line in text.strip().splitlines()]
 
 

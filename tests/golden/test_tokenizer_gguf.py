@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from hub.architecture import known
 from hub.errors import FormatError
 from hub.io.folder import Folder
 from hub.ir.tokenizer import Tokenizer, TokenizerRule, TokenType
@@ -22,8 +23,8 @@ from hub_safetensors.tokenizer import read_tokenizer
 
 DATA = Path(__file__).parents[1] / "data"
 TOKENIZERS = DATA / "tokenizers"
-LLAMA = TokenizerRule.usual(("sentencepiece", "llama-hf", "byte-level"))
-QWEN = TokenizerRule.usual(("sentencepiece", "byte-level"))
+LLAMA = next(a for a in known() if a.family == "llama").tokenizer
+QWEN = TokenizerRule()
 ODD: dict[str, dict[str, Any]] = json.loads(gzip.decompress((TOKENIZERS / "odd.json.gz").read_bytes()))
 DIFFERS = {
     "b49-dup-pad": "a token reads like padding and stands twice; llama.cpp aborts on the converter's file",
@@ -119,7 +120,7 @@ def sentencepiece_model(pieces: list[str], scores: list[float], types: list[int]
 def test_gpt2_is_what_the_converter_wrote(tmp_path: Path) -> None:
     folder = put(tmp_path / "m", {"tokenizer.json": tokenizer_json("gpt-2")})
     config = {"bos_token_id": 50256, "eos_token_id": 50256, "model_type": "gpt2"}
-    made = read_tokenizer(folder, kinds=["byte-level"], vocab_size=50257, config=config)
+    made = read_tokenizer(folder, rule=TokenizerRule(("byte-level",)), vocab_size=50257, config=config)
     assert made is not None
     assert plain(tokenizer_kvs(made, "gpt2", 50257)) == vocab("gpt-2")
     assert made.notes == ()

@@ -274,4 +274,4 @@ def test_rope_factors_that_follow_from_nothing_are_not_dropped(tmp_path: Path) -
 def test_sliding_windows_that_gguf_lacks_are_told(tmp_path: Path) -> None:
     source = folder(tmp_path / "in", "mixtral", stored("mixtral"), sliding_window=64)
     with hub.open(source) as model:
-        assert any("no sliding window" in note for note in hub.plan(model, to="gguf:f32").notes)
+        assert any("sliding window of 64 tokens" in note for note in hub.plan(model, to="gguf:f32").notes)

@@ -100,7 +100,7 @@ def test_source_replaced(tmp_path: Path) -> None:
     source = folder(tmp_path / "m")
     hook = At("convert", lambda: replace(source / "model.safetensors"))
     report = hub.convert(source, tmp_path / "out.gguf", to=TO, progress=hook)
-    assert report["verified"] == "weights"
+    assert report["verified"] == "full"
 
 
 @pytest.mark.parametrize("stage", ["convert", "verify"])

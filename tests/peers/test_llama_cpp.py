@@ -23,9 +23,7 @@ pytestmark = [
 Convert = Callable[[Path, Path, str], Path]
 
 DATA = Path(__file__).parents[1] / "data"
-BUNDLED = {"tiny-llama": DATA / "tiny-llama"} | {
-    folder.name: folder for folder in sorted((DATA / "arch").iterdir())
-}
+BUNDLED = {"tiny-llama": DATA / "tiny-llama"} | {folder.name: folder for folder in sorted((DATA / "arch").iterdir())}
 EXTRA = {Path(p).name: Path(p) for p in os.environ.get("HUB_PEER_MODELS", "").split(os.pathsep) if p}
 ON_PURPOSE: frozenset[str] = (
     frozenset()

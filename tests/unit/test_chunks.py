@@ -8,6 +8,7 @@ import pytest
 from hub import chunks, perplexity
 from hub.errors import HubError, UsageError
 from hub.importance import Collector, Moments, localised
+from hub.io.text import text_file
 from hub.mapping import Relation
 from hub.transforms import Concat, Stack, Transpose
 
@@ -34,12 +35,14 @@ def test_too_short_a_text_is_refused():
 def test_texts_that_are_none(tmp_path, raw, says):
     (tmp_path / "a.txt").write_bytes(raw)
     with pytest.raises(HubError, match=says):
-        chunks.read_text(tmp_path / "a.txt")
+        text_file(tmp_path / "a.txt", 100)
 
 
-def test_the_last_line_break_does_not_count(tmp_path):
-    (tmp_path / "a.txt").write_bytes("é\n\n".encode())
-    assert chunks.read_text(tmp_path / "a.txt") == "é\n"
+def test_a_text_that_is_too_long_is_refused_or_cut_between_letters(tmp_path):
+    (tmp_path / "a.txt").write_bytes("aéé".encode())
+    with pytest.raises(HubError, match="a text of 5 bytes, at most 4 are read"):
+        text_file(tmp_path / "a.txt", 4)
+    assert text_file(tmp_path / "a.txt", 4, beginning=True) == "aé"
 
 
 def test_loss_is_minus_log_softmax():

@@ -78,9 +78,23 @@ def test_what_types_fill_in():
     assert beside["rope.original_max_position_embeddings"] == 2048
 
 
+def test_yarn_attention_by_two_scales():
+    """As transformers computes it, `_compute_yarn_parameters`."""
+    scaled = {"type": "yarn", "factor": 4.0, "mscale": 0.7, "mscale_all_dim": 1.2}
+    found = settings({"rope_scaling": scaled}, max_position_embeddings=4096)
+    assert found["rope.attention_factor"] == pytest.approx((0.07 * math.log(4) + 1) / (0.12 * math.log(4) + 1))
+    given = settings({"rope_scaling": {**scaled, "attention_factor": 0.5}}, max_position_embeddings=4096)
+    assert given["rope.attention_factor"] == 0.5
+    one = settings({"rope_scaling": {"type": "yarn", "factor": 4.0, "mscale": 0.7}}, max_position_embeddings=4096)
+    assert "rope.attention_factor" not in one
+
+
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
+        ({"rope_scaling": {"type": "yarn", "factor": 4, "truncate": False}}, "truncate"),
+        ({"rope_scaling": {"type": "yarn", "factor": 4, "mscale": "1", "mscale_all_dim": 1}}, "mscale"),
+        ({"rope_theta": 1, "rope_scaling": {"type": "yarn", "factor": 4}}, "logarithm"),
         ({"rope_scaling": [1]}, "allowed is an object"),
         ({"rope_scaling": "linear"}, "allowed is an object"),
         ({"rope_scaling": {"type": "su"}}, "'su' is not known"),

@@ -144,6 +144,31 @@ def test_reports(models, tmp_path, source, verify):
     assert all((tensor["error"] is None) == (verify == "none") for tensor in written["plan"]["tensors"])
 
 
+@pytest.mark.parametrize("level", ["full", "weights"])
+@pytest.mark.parametrize("source", ["tiny", "odd", "gguf"])
+def test_verifications_and_differences(models, tmp_path, source, level):
+    hub.convert(models[source], tmp_path / "x.gguf", to="gguf:q4_0", verify="none")
+    report = tmp_path / "r.json"
+    assert faults("verify", hub.verify(models[source], tmp_path / "x.gguf", level=level, report_to=report)) == []
+    assert faults("verify", json.loads(report.read_text())) == []
+    assert faults("diff", hub.diff(models[source], tmp_path / "x.gguf", report_to=report)) == []
+    assert faults("diff", json.loads(report.read_text())) == []
+
+
+def test_the_verification_of_a_wrong_file(models, tmp_path):
+    """What differs in everything: another model under the same names, so that every member is filled."""
+    hub.convert(models["tiny"], tmp_path / "a.gguf", to="gguf:q8_0", verify="none")
+    raw = bytearray((tmp_path / "a.gguf").read_bytes())
+    raw[-2_000_000:] = bytes(2_000_000)
+    (tmp_path / "a.gguf").write_bytes(raw)
+    got = []
+    with pytest.raises(hub.errors.VerifyError):
+        hub.verify(models["tiny"], tmp_path / "a.gguf", on_report=got.append)
+    assert faults("verify", got[0]) == []
+    assert got[0]["diagnoses"]
+    assert faults("diff", hub.diff(models["tiny"], tmp_path / "a.gguf")) == []
+
+
 def test_the_report_of_a_rejected_output(models, tmp_path, monkeypatch):
     from hub_gguf.quantizers import GgmlQuantizer
 
@@ -295,7 +320,8 @@ def test_architectures_that_lack_something_are_refused(path):
 
 def test_the_schema_knows_every_step_maker_and_type():
     from hub.ir.tokenizer import KINDS
-    from hub.transforms import MAKERS, STEPS
+    from hub.makers import MAKERS
+    from hub.transforms import STEPS
     from hub_gguf.metadata import _TYPES
 
     parts = SCHEMAS["architecture.schema.json"]["$defs"]

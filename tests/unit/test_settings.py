@@ -9,6 +9,7 @@ import pytest
 
 from hub.architecture import known
 from hub.errors import ConfigError
+from hub.mapping import Sorted, localise, notes
 
 DATA = Path(__file__).parents[1] / "data" / "arch"
 
@@ -143,6 +144,45 @@ def test_what_a_gguf_file_means_by_saying_nothing():
 def test_settings_that_are_refused(name, change, message):
     with pytest.raises(ConfigError, match=message):
         values(name, bundled(name) | change)
+
+
+YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 64}
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "told"),
+    [
+        ("mistral", {"sliding_window": 7}, "window of 7 tokens"),
+        ("mistral", {"sliding_window": None}, None),
+        ("mixtral", {"sliding_window": 9}, "window of 9 tokens"),
+        ("phi3", {"sliding_window": 11}, "window of 11 tokens"),
+        ("qwen2", {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1, "layer_types": None},
+         "window of 5 tokens"),
+        ("qwen2", {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 99, "layer_types": None}, None),
+        ("qwen2", {"use_sliding_window": False, "sliding_window": 5}, None),
+        ("qwen3", {"rope_parameters": YARN}, None),
+        ("qwen3", {"rope_parameters": {**YARN, "beta_fast": 20}}, "beta_fast"),
+        ("mistral", {"sliding_window": None, "rope_parameters": {**YARN, "attention_factor": 1.0}}, "attention_factor"),
+    ],
+)  # fmt: skip
+def test_what_gguf_cannot_tell_is_noted(name, change, told):
+    """llama.cpp's logits of such models are others than transformers' (NMSE 0.01 to 1 in texts beyond the window)."""
+    found = notes(family(name).configure(bundled(name) | change, path="c"), "gguf")
+    assert bool(found) == bool(told) and all(told in note for note in found)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("qwen2", {"head_dim": 6}, "head_dim is 6, and llama.cpp has hidden_size / num_attention_heads"),
+        ("qwen3", {"attention_bias": True}, "no bias for attn_output"),
+        ("qwen3_moe", {"norm_topk_prob": False}, "norm_topk_prob"),
+    ],
+)
+def test_what_llama_cpp_does_not_load_or_computes_otherwise_is_refused(name, change, message):
+    configured = family(name).configure(bundled(name) | change, path="c")
+    with pytest.raises(ConfigError, match=message):
+        localise(Sorted({}, ()), "gguf", configured)
 
 
 def test_more_tensors_than_any_file_has_are_refused():

@@ -12,16 +12,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hub.architecture import known
 from hub.errors import ConfigError, FormatError, HubError
 from hub.io.folder import Folder
-from hub.ir.tokenizer import Tokenizer, TokenizerRule
+from hub.ir.tokenizer import Tokenizer
 from hub_gguf.kv import encode
 from hub_gguf.tokenizer import tokenizer_from_kvs, tokenizer_kvs
 from hub_safetensors import tokenizer as reading
 from hub_safetensors.pretokenizer import Encoded
 from hub_safetensors.tokenizer import read_tokenizer
 
-RULE = TokenizerRule.usual(("sentencepiece", "llama-hf", "byte-level"))
+RULE = next(a for a in known() if a.family == "llama").tokenizer
 TINY = Path(__file__).parents[1] / "data" / "tiny-llama"
 
 

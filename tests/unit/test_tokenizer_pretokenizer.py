@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from hub.io.folder import Folder
+from hub.ir.tokenizer import TokenizerRule
 from hub_safetensors.pretokenizer import encode, fingerprint, table
 from hub_safetensors.tokenizer import read_tokenizer
 from hub_safetensors.tokenizer_files import TokenizerFiles
@@ -72,14 +73,14 @@ def test_special_tokens_around_the_text_do_not_hide_the_name(gpt2: dict[str, Any
         "special_tokens": {"<|endoftext|>": {"id": "<|endoftext|>", "ids": [50256], "tokens": ["<|endoftext|>"]}},
     }
     made = folder(tmp_path / "m", {**gpt2, "post_processor": around})
-    tokenizer = read_tokenizer(made, kinds=["byte-level"], vocab_size=None, config={})
+    tokenizer = read_tokenizer(made, rule=TokenizerRule(("byte-level",)), vocab_size=None, config={})
     assert tokenizer is not None
     assert tokenizer.pre == "gpt-2"
 
 
 def test_an_unknown_one_is_a_note_with_its_hash(gpt2: dict[str, Any], tmp_path: Path) -> None:
     made = folder(tmp_path / "m", {**gpt2, "pre_tokenizer": {"type": "Digits", "individual_digits": True}})
-    tokenizer = read_tokenizer(made, kinds=["byte-level"], vocab_size=None, config={})
+    tokenizer = read_tokenizer(made, rule=TokenizerRule(("byte-level",)), vocab_size=None, config={})
     assert tokenizer is not None
     assert tokenizer.pre is None
     assert tokenizer.pre_hash is not None
@@ -91,7 +92,7 @@ def test_an_unknown_one_is_a_note_with_its_hash(gpt2: dict[str, Any], tmp_path: 
 def test_a_slow_one_is_given_up(gpt2: dict[str, Any], tmp_path: Path) -> None:
     made = folder(tmp_path / "m", gpt2)
     begin = time.monotonic()
-    tokenizer = read_tokenizer(made, kinds=["byte-level"], vocab_size=None, config={}, timeout=0.01)
+    tokenizer = read_tokenizer(made, rule=TokenizerRule(("byte-level",)), vocab_size=None, config={}, timeout=0.01)
     assert time.monotonic() - begin < 10
     assert tokenizer is not None
     assert tokenizer.notes[0].startswith("pre-tokenizer not identified: timed out")

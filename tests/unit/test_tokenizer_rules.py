@@ -20,9 +20,7 @@ def test_a_rule_is_read_from_its_table() -> None:
     made = TokenizerRule.from_table(table, "llama.toml")
     assert made.sizes == (SizeRule(32016, {"eot": 32010}), SizeRule(49152, {}, {"bos": False}))
     assert made.tokenizer_class == "LlamaTokenizer"
-    assert TokenizerRule.usual(made.kinds).sizes == made.sizes
-    assert TokenizerRule.usual(made.kinds).space_prefix
-    assert TokenizerRule.usual(["byte-level"]) == TokenizerRule(("byte-level",))
+    assert made.space_prefix
     assert TokenizerRule.from_table({}, "x") == TokenizerRule()
 
 
@@ -72,3 +70,12 @@ def test_ids_may_have_gaps_but_not_of_any_size() -> None:
     assert Tokenizer.highest_id(0) == 65535
     assert Tokenizer.highest_id(150_000) == 665_535
     assert Tokenizer.highest_id(1 << 40) == (1 << 31) - 1
+
+
+def test_rules_of_families_that_flag_or_prefix():
+    assert TokenizerRule.from_table({"add_space_prefix": False, "as_flagged": True}, "x") == TokenizerRule(
+        add_space_prefix=False, as_flagged=True
+    )
+    for key in ("add_space_prefix", "as_flagged"):
+        with pytest.raises(ConfigError, match=key):
+            TokenizerRule.from_table({key: 1}, "x")

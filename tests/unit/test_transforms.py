@@ -24,7 +24,8 @@ from hub.api import (
     rows_spec,
 )
 from hub.ir.groups import Blocks
-from hub.transforms import MAKERS, STEPS, InterleaveHeads
+from hub.makers import MAKERS
+from hub.transforms import STEPS, InterleaveHeads
 
 
 def dense(array):

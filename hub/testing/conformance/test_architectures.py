@@ -12,7 +12,8 @@ import pytest
 
 import hub
 from hub.architecture import Architecture, known, parse
-from hub.transforms import MAKERS, STEPS
+from hub.makers import MAKERS
+from hub.transforms import STEPS
 
 
 def _data(architecture_file: str) -> dict[str, Any]:
