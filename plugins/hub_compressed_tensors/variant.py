@@ -63,7 +63,8 @@ class Variant:
         found = _INTS.fullmatch(word)
         if found is None:
             raise UsageError(
-                f"compressed-tensors has no variant {printable(word)!r}; known: {', '.join((KEEP, *_FLOATS, *_FIXED))}, "
+                f"compressed-tensors has no variant {printable(word)!r}; known: "
+                f"{', '.join((KEEP, *_FLOATS, *_FIXED))}, "
                 "2bit to 8bit with -gGROUP or -channel and -sym or -asym behind"
             )
         bits, group, _, kind = found.groups()

@@ -13,6 +13,7 @@ from hub.api import (
     F32,
     U8,
     Blocks,
+    Dense,
     DType,
     Holding,
     HubError,
@@ -112,6 +113,11 @@ class ScaledLayout(GgmlLayout):
         factors = np.ascontiguousarray(arrays["scale"], np.float32).reshape(-1, 1)
         groups = Blocks((shape[0] // len(factors) if len(factors) > 1 else 0, 0))
         return replace(bare, scale=replace(bare.scale, scale=stored(factors), groups=groups))
+
+    def pack(self, body: Quantized) -> Arrays:
+        assert isinstance(body.scale, Quantized) and isinstance(body.scale.scale, Dense)
+        factors = body.scale.scale.part.load(0, body.shape[0])
+        return {**super().pack(body), "scale": np.ascontiguousarray(factors, np.float32).reshape(-1)}
 
     def decode(self, arrays: Arrays, shape: Shape) -> F32Array:
         blocks = np.array(arrays["blocks"], np.uint8).reshape(-1, self.kind.bytes)

@@ -1,9 +1,6 @@
 """ggml's types whose values stand in a table, one weight per code: IQ4, 4-bit floats, ternary ones, 1 and 2 bits.
 
-The 4-bit floats are told as ggml computes them: twice the values of E2M1, so that they are integers, and half the
-scales. A byte of scale is looked up like a code, because ggml's meaning of it is not quite that of the number format it
-comes from: E8M0's 255 (NaN there) is 2^128, E4M3's 0x7F (NaN there) is 0, its sign bit is passed over, and minus zero
-is zero. So nothing is claimed that does not hold for every byte.
+The 4-bit floats and the bytes that scale them are told by the tables of `hub.microscaling`.
 """
 
 from __future__ import annotations
@@ -12,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from hub.api import Affine, Blocks, Codebook, Const, Quantized, Scheme, Shape
+from hub.api import HALF_E8M0, HALF_UE4M3, TWICE_E2M1, Affine, Blocks, Codebook, Const, Quantized, Scheme, Shape
 from hub_gguf.blocks import (
     B16,
     B32,
@@ -35,18 +32,6 @@ from hub_gguf.blocks import (
 IQ4 = Codebook(
     (-127.0, -104.0, -83.0, -65.0, -49.0, -35.0, -22.0, -10.0, 1.0, 13.0, 25.0, 38.0, 53.0, 69.0, 89.0, 113.0)
 )
-FP4 = Codebook((0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 0.0, -1.0, -2.0, -3.0, -4.0, -6.0, -8.0, -12.0))
-
-
-def _half_ue4m3(code: int) -> float:
-    exponent, mantissa = code >> 3 & 15, code & 7
-    if code == 0x7F:
-        return 0.0
-    return (1 + mantissa / 8) * 2.0 ** (exponent - 8) if exponent else mantissa * 2.0**-10
-
-
-HALF_E8M0 = Codebook(tuple(2.0 ** (e - 128) for e in range(256)))
-HALF_UE4M3 = Codebook(tuple(_half_ue4m3(code) for code in range(256)))
 WHOLE = Blocks((0, 0))
 _B64, _B128, _B256 = Blocks((1, 64)), Blocks((1, 128)), Blocks((1, 256))
 
@@ -77,13 +62,13 @@ def _iq4_xs(blocks: Bytes, shape: Shape) -> Quantized:
 def _mxfp4(blocks: Bytes, shape: Shape) -> Quantized:
     codes = nibbles(blocks[:, 1:]).reshape(shape)
     exponents = np.ascontiguousarray(blocks[:, 0]).reshape(shape[0], -1)
-    return Quantized(shape, part(codes), FP4, _looked_up(exponents, HALF_E8M0), B32)
+    return Quantized(shape, part(codes), TWICE_E2M1, _looked_up(exponents, HALF_E8M0), B32)
 
 
 def _nvfp4(blocks: Bytes, shape: Shape) -> Quantized:
     codes = nibbles(blocks[:, 4:].reshape(-1, 8)).reshape(shape)
     scales = np.ascontiguousarray(blocks[:, :4]).reshape(shape[0], -1)
-    return Quantized(shape, part(codes), FP4, _looked_up(scales, HALF_UE4M3), B16)
+    return Quantized(shape, part(codes), TWICE_E2M1, _looked_up(scales, HALF_UE4M3), B16)
 
 
 def _tq1_0(blocks: Bytes, shape: Shape) -> Quantized:
@@ -110,11 +95,25 @@ def _q2_0(blocks: Bytes, shape: Shape) -> Quantized:
     return Quantized(shape, part(codes), Affine(2), stored(f16(blocks, 0, shape[0])), _B64, Const(1.0))
 
 
+def _pack_fp4(body: Quantized, group: int, scales: int) -> Bytes:
+    """Blocks of `scales` bytes of scale, then the nibbles of each group: element j low, element j + half a group high."""
+    assert isinstance(body.scale, Quantized)
+    rows = body.shape[0]
+    codes = body.codes.load(0, rows).astype(np.uint8).reshape(-1, group)
+    packed = (codes[:, : group // 2] & 15) | (codes[:, group // 2 :] << 4)
+    head = body.scale.codes.load(0, rows).astype(np.uint8).reshape(-1, scales)
+    return np.concatenate([head, packed.reshape(len(head), -1)], axis=1)
+
+
 MEANINGS: Mapping[str, Meaning] = {
     "IQ4_NL": Meaning(known(Scheme(IQ4, B32, D)), _iq4_nl),
     "IQ4_XS": Meaning(known(Scheme(IQ4, B32, scaled(6, 8, 32.0))), _iq4_xs),
-    "MXFP4": Meaning(known(Scheme(FP4, B32, byte_scale(HALF_E8M0))), _mxfp4),
-    "NVFP4": Meaning(known(Scheme(FP4, B16, byte_scale(HALF_UE4M3))), _nvfp4),
+    "MXFP4": Meaning(
+        known(Scheme(TWICE_E2M1, B32, byte_scale(HALF_E8M0))), _mxfp4, lambda body: _pack_fp4(body, 32, 1)
+    ),
+    "NVFP4": Meaning(
+        known(Scheme(TWICE_E2M1, B16, byte_scale(HALF_UE4M3))), _nvfp4, lambda body: _pack_fp4(body, 16, 4)
+    ),
     "TQ1_0": Meaning(known(Scheme(Codebook((-1.0, 0.0, 1.0)), _B256, D)), _tq1_0),
     "TQ2_0": Meaning(known(Scheme(Affine(2), _B256, D, Const(1.0))), _tq2_0),
     "Q1_0": Meaning(known(Scheme(Codebook((-1.0, 1.0)), _B128, D)), _q1_0),

@@ -13,6 +13,7 @@ from hub.api import (
     FormatError,
     Laid,
     Model,
+    Packed,
     PlannedFile,
     Request,
     Shape,
@@ -25,6 +26,7 @@ from hub.api import (
 )
 from hub_gguf.factors import name_of, orphans, scale_spec
 from hub_gguf.filetypes import FILE_TYPES, Choice, Facts, choose, fallback, order, quantizes
+from hub_gguf.held import held
 from hub_gguf.kv import Kv, encode, parse_override
 from hub_gguf.metadata import file_metadata
 from hub_gguf.reader import MAX_NAME
@@ -75,6 +77,8 @@ class GgufWriter(Writer):
             return Assignment(tensor, final.layout, "as the user asked", final != given)
         if type_of(tensor.layout) and (len(tensor.shape) > 1 or tensor.layout not in _FLOATS):
             return Assignment(tensor, tensor.layout)
+        if isinstance(tensor.body, Packed) and (layout := held(tensor)):
+            return Assignment(tensor, layout)
         return Assignment(tensor, "f32", "vectors are f32" if len(tensor.shape) < 2 else "")
 
     def lay_out(
