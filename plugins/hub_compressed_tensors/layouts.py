@@ -20,11 +20,9 @@ from hub.api import (
     HALF_UE4M3,
     I8,
     I32,
-    TWICE_E2M1,
     U8,
     Affine,
     ArrayPart,
-    Blocks,
     Const,
     Dense,
     DType,
@@ -42,10 +40,9 @@ from hub.api import (
 )
 from hub_compressed_tensors.form import Form, parse
 from hub_compressed_tensors.packing import codes_of, word_count, words_of
+from hub_safetensors.fp4 import Fp4
 from hub_safetensors.scaled_floats import (
     ScaledFloats,
-    byte_scale,
-    looked_up,
     packed_scale,
     refuse_nan,
     scale_spec,
@@ -199,51 +196,6 @@ class Int8s(Integers):
 
     def write_codes(self, codes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         return codes.astype(np.int8)
-
-
-class Fp4(Layout):
-    """What NVFP4 and MXFP4 share: `packed` u8 (out, in/2), the even element in the low nibble; `scale`, a byte each."""
-
-    group: int
-    bytes_of: DType
-    table: Any
-
-    def fits(self, shape: Shape) -> str | None:
-        if len(shape) != 2:
-            return f"compressed-tensors wants matrices, this has {len(shape)} dimensions"
-        return f"rows of {shape[1]} are not a multiple of {self.group}" if shape[1] % self.group else None
-
-    def parts(self, shape: Shape) -> Mapping[str, PartSpec]:
-        rows, columns = row_count(shape), shape[-1]
-        if columns % self.group:
-            raise HubError(f"rows of {columns} are not a multiple of {self.group}")
-        return {
-            "packed": PartSpec(U8, (rows, columns // 2)),
-            "scale": PartSpec(self.bytes_of, (rows, columns // self.group)),
-        }
-
-    def scheme(self, shape: Shape) -> Scheme:
-        return Scheme(TWICE_E2M1, Blocks((1, self.group)), byte_scale(self.table))
-
-    def unpack(self, arrays: Arrays, shape: Shape) -> Quantized:
-        codes = unpack_nibbles(arrays["packed"]).reshape(shape)
-        scale = looked_up(arrays["scale"], self.table)
-        return Quantized(shape, ArrayPart(codes, rows_spec(U8, shape)), TWICE_E2M1, scale, Blocks((1, self.group)))
-
-    def pack(self, body: Quantized) -> Arrays:
-        scale = np.ascontiguousarray(packed_scale(body.scale).astype(np.uint8)).view(self.bytes_of.numpy())
-        return {"packed": pack_nibbles(whole(body.codes)), "scale": scale}
-
-
-def unpack_nibbles(packed: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """(rows, n) bytes to (rows, 2 n) codes, low nibbles first."""
-    return np.stack([packed & 15, packed >> 4], axis=-1).reshape(len(packed), -1)
-
-
-def pack_nibbles(codes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The way back."""
-    codes = codes.astype(np.uint8)
-    return np.ascontiguousarray(codes[:, 0::2] & 15 | codes[:, 1::2] << 4)
 
 
 class Mxfp4(Fp4):

@@ -8,8 +8,9 @@ from typing import Any, Final
 import numpy as np
 
 from hub.api import E4M3_END, HALF_UE4M3, I8, TWICE_E2M1, U8, Calibration, Quantizer
-from hub_compressed_tensors.layouts import Fp4, Integers, Mxfp4, Nvfp4, pack_nibbles
+from hub_compressed_tensors.layouts import Integers, Mxfp4, Nvfp4
 from hub_compressed_tensors.layouts import make as layout_of
+from hub_safetensors.fp4 import Fp4, pack_nibbles
 from hub_safetensors.nearest import asymmetric, symmetric
 from hub_safetensors.nearest_floats import NearestFloats
 from hub_safetensors.scaled_floats import ScaledFloats

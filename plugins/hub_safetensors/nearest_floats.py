@@ -10,6 +10,7 @@ import numpy as np
 from hub.api import Calibration, Quantizer
 from hub_safetensors.nearest import rounded
 from hub_safetensors.scaled_floats import ScaledFloats
+from hub_safetensors.scaled_floats import make as layout_of
 
 
 class NearestFloats(Quantizer):
@@ -27,7 +28,7 @@ class NearestFloats(Quantizer):
     ) -> Mapping[str, np.ndarray[Any, Any]]:
         import ml_dtypes
 
-        most = float(ml_dtypes.finfo(self.made.codes.numpy()).max)
+        most = float(ml_dtypes.finfo(self.made.codes.numpy()).max)  # type: ignore[no-untyped-call]
         count, columns = rows.shape
         high, wide = self.made.blocks.shape[0] or count, self.made.blocks.shape[1] or columns
         padded = np.pad(np.abs(rows), ((0, -count % high), (0, -columns % wide)))
@@ -36,3 +37,8 @@ class NearestFloats(Quantizer):
         each = np.repeat(np.repeat(scale, high, axis=0)[:count], wide, axis=1)[:, :columns]
         codes = np.clip(rows / each, -most, most).astype(self.made.codes.numpy())
         return {"weight": codes, "scale": scale.astype(self.made.scale.numpy())}
+
+
+def make(layout: str) -> NearestFloats:
+    """The quantizer of that layout."""
+    return NearestFloats(layout_of(layout))

@@ -6,8 +6,9 @@ The weight is ``scale * code``, the scale as it is stored; a scale of one byte (
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -29,6 +30,8 @@ from hub.api import (
     Scheme,
     Shape,
     Stored,
+    UsageError,
+    printable,
     row_count,
     rows_spec,
 )
@@ -130,3 +133,39 @@ def refuse_nan(scales: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     if bad.any():
         raise HubError(f"{int(bad.sum())} of {bad.size} scales of these rows are not finite; the model is damaged")
     return scales
+
+
+_NAME: Final = re.compile(
+    r"[a-z0-9.]+/(f8_e4m3|f8_e5m2)-(?:block([1-9]\d{0,5})x([1-9]\d{0,5})|(channel)|(tensor)|g([1-9]\d{0,8}))"
+    r"-(f32|f16|bf16|u8|f8_e8m0)"
+)
+
+
+def blocks_text(blocks: Blocks) -> str:
+    """`block128x128`, `channel`, `tensor` or `g32`."""
+    high, wide = blocks.shape
+    if not wide:
+        return "channel" if high else "tensor"
+    return f"g{wide}" if high == 1 else f"block{high}x{wide}"
+
+
+def name_of(family: str, codes: DType, blocks: Blocks, scale: DType) -> str:
+    """The name of a layout: ``fp8.block/f8_e4m3-block128x128-f32``."""
+    return f"{family}/{codes}-{blocks_text(blocks)}-{scale}"
+
+
+def make(name: str) -> ScaledFloats:
+    """The layout of that name.
+
+    Raises:
+        UsageError: it is none.
+    """
+    found = _NAME.fullmatch(name)
+    if found is None:
+        raise UsageError(f"{printable(name)!r} names no layout of 8-bit floats")
+    codes, high, wide, channel, tensor, group, scale = found.groups()
+    if group:
+        blocks = Blocks((1, int(group)))
+    else:
+        blocks = Blocks((1, 0) if channel else (0, 0) if tensor else (int(high), int(wide)))
+    return ScaledFloats(name, DTYPES[codes], blocks, DTYPES[scale])

@@ -1,0 +1,73 @@
+"""4-bit floats (E2M1), two to a byte and a byte of scale for a group of neighbours: what NVFP4 and MXFP4 are in every
+folder of Hugging Face's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from hub.api import (
+    TWICE_E2M1,
+    U8,
+    ArrayPart,
+    Blocks,
+    DType,
+    HubError,
+    Layout,
+    PartSpec,
+    Quantized,
+    Scheme,
+    Shape,
+    row_count,
+    rows_spec,
+)
+from hub_safetensors.scaled_floats import byte_scale, looked_up, packed_scale, whole
+
+Arrays = Mapping[str, np.ndarray[Any, Any]]
+
+
+class Fp4(Layout):
+    """What NVFP4 and MXFP4 share: `packed` u8 (out, in/2), the even element in the low nibble; `scale`, a byte each."""
+
+    group: int
+    bytes_of: DType
+    table: Any
+
+    def fits(self, shape: Shape) -> str | None:
+        if len(shape) < 2:
+            return f"it wants rows, this has {len(shape)} dimensions"
+        return f"rows of {shape[-1]} are not a multiple of {self.group}" if shape[-1] % self.group else None
+
+    def parts(self, shape: Shape) -> Mapping[str, PartSpec]:
+        rows, columns = row_count(shape), shape[-1]
+        if columns % self.group:
+            raise HubError(f"rows of {columns} are not a multiple of {self.group}")
+        return {
+            "packed": PartSpec(U8, (rows, columns // 2)),
+            "scale": PartSpec(self.bytes_of, (rows, columns // self.group)),
+        }
+
+    def scheme(self, shape: Shape) -> Scheme:
+        return Scheme(TWICE_E2M1, Blocks((1, self.group)), byte_scale(self.table))
+
+    def unpack(self, arrays: Arrays, shape: Shape) -> Quantized:
+        codes = unpack_nibbles(arrays["packed"]).reshape(shape)
+        scale = looked_up(arrays["scale"], self.table)
+        return Quantized(shape, ArrayPart(codes, rows_spec(U8, shape)), TWICE_E2M1, scale, Blocks((1, self.group)))
+
+    def pack(self, body: Quantized) -> Arrays:
+        scale = np.ascontiguousarray(packed_scale(body.scale).astype(np.uint8)).view(self.bytes_of.numpy())
+        return {"packed": pack_nibbles(whole(body.codes)), "scale": scale}
+
+
+def unpack_nibbles(packed: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """(rows, n) bytes to (rows, 2 n) codes, low nibbles first."""
+    return np.stack([packed & 15, packed >> 4], axis=-1).reshape(len(packed), -1)
+
+
+def pack_nibbles(codes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The way back."""
+    codes = codes.astype(np.uint8)
+    return np.ascontiguousarray(codes[:, 0::2] & 15 | codes[:, 1::2] << 4)
