@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hub.api import Folder
-from hub_safetensors.quantization import quantization_of
+from hub_safetensors.quantization import told_by
 
 
 def detect(path: str, head: bytes, names: Sequence[str]) -> int:
     """90 for a folder whose settings name GPTQ, or auto-round with GPTQ's packing."""
     if not any(name.endswith(".safetensors") for name in names):
         return 0
-    settings, where = quantization_of(Folder(path))
+    settings, where = told_by(path)
     method = str(settings.get("quant_method") or settings.get("method") or "").lower()
     if method == "gptq":
         return 90

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from hub.api import Folder, FormatError
+from hub.api import Folder, FormatError, HubError
 from hub_safetensors.hf_folder import CONFIG
 
 MEMBERS: Final = ("quantization_config", "compression_config")
@@ -41,8 +41,24 @@ def quantization_of(folder: Folder, config: Mapping[str, Any] | None = None) -> 
     return {}, ""
 
 
+def told_by(path: str) -> tuple[Mapping[str, Any], str]:
+    """As `quantization_of` of the folder at `path`, for `detect`: nothing of one whose files cannot be read."""
+    try:
+        return quantization_of(Folder(path))
+    except HubError:
+        return {}, ""
+
+
+def claimed(path: str) -> tuple[Mapping[str, Any], str]:
+    """As `quantization_of`, for `detect`: a folder whose settings cannot be read names none, and whoever opens it
+    says why."""
+    try:
+        return quantization_of(Folder(path))
+    except HubError:
+        return {}, ""
+
+
 def method_of(path: str) -> str:
     """The quantization's `quant_method` in lower case, for `detect`; empty where a folder names none."""
-    settings, _ = quantization_of(Folder(path))
-    method = settings.get("quant_method")
+    method = claimed(path)[0].get("quant_method")
     return method.lower() if isinstance(method, str) else ""
