@@ -22,4 +22,8 @@ def hub_formats() -> list[Format]:
 
 @hookimpl
 def hub_layouts() -> list[LayoutEntry]:
-    return [LayoutEntry(name, "hub_bitsandbytes.layouts:make") for name in ("bnb.nf4", "bnb.fp4", "bnb.int8")]
+    return [
+        LayoutEntry("bnb.nf4", "hub_bitsandbytes.layouts:make", ("bnb.nf4/b64", "bnb.nf4/b64-double")),
+        LayoutEntry("bnb.fp4", "hub_bitsandbytes.layouts:make", ("bnb.fp4/b64",)),
+        LayoutEntry("bnb.int8", "hub_bitsandbytes.layouts:make"),
+    ]

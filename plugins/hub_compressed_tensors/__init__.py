@@ -7,7 +7,21 @@ from __future__ import annotations
 
 from hub.api import Format, LayoutEntry, QuantizerEntry, hookimpl
 
-FAMILIES = ("ct.pack", "ct.int", "ct.float", "ct.nvfp4", "ct.mxfp4")
+FAMILIES = {
+    "ct.pack": (
+        "2bit-g32-f16",
+        "3bit-g32-f16-asym",
+        "4bit-g32-f16-asym",
+        "4bit-g128-bf16",
+        "5bit-g32-f16-padded",
+        "8bit-channel-f16",
+    ),
+    "ct.int": ("8bit-channel-f16", "8bit-tensor-f32", "4bit-g32-f16-asym"),
+    "ct.float": ("f8_e4m3-channel-bf16", "f8_e4m3-block128x128-f32", "f8_e4m3-g32-u8"),
+    "ct.nvfp4": (),
+    "ct.mxfp4": (),
+}
+"""Families of layouts, with parameters that stand for all."""
 VARIANTS = {
     "keep": "every tensor as the source has it, codes moved; what cannot be told in floats",
     "4bit-g128": "4-bit integers, a scale for each 128 weights; any width from 2 to 8, any group, -sym or -asym",
@@ -35,7 +49,10 @@ def hub_formats() -> list[Format]:
 
 @hookimpl
 def hub_layouts() -> list[LayoutEntry]:
-    return [LayoutEntry(name, "hub_compressed_tensors.layouts:make") for name in FAMILIES]
+    return [
+        LayoutEntry(name, "hub_compressed_tensors.layouts:make", tuple(f"{name}/{words}" for words in examples))
+        for name, examples in FAMILIES.items()
+    ]
 
 
 @hookimpl

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from hub.api import Format, LayoutEntry, QuantizerEntry, hookimpl
 
+EXAMPLES = ("fp8.block/f8_e4m3-block128x128-f32", "fp8.block/f8_e4m3-tensor-f32")
+
 
 @hookimpl
 def hub_formats() -> list[Format]:
@@ -24,7 +26,7 @@ def hub_formats() -> list[Format]:
 
 @hookimpl
 def hub_layouts() -> list[LayoutEntry]:
-    return [LayoutEntry("fp8.block", "hub_safetensors.scaled_floats:make")]
+    return [LayoutEntry("fp8.block", "hub_safetensors.scaled_floats:make", EXAMPLES)]
 
 
 @hookimpl

@@ -11,6 +11,7 @@ import numpy as np
 import hub_native
 from hub.api import (
     F32,
+    HALF_UE4M3,
     U8,
     Blocks,
     Dense,
@@ -121,11 +122,11 @@ class ScaledLayout(GgmlLayout):
 
     def decode(self, arrays: Arrays, shape: Shape) -> F32Array:
         blocks = np.array(arrays["blocks"], np.uint8).reshape(-1, self.kind.bytes)
-        scales = np.array(layouts_table.HALF_UE4M3.table, np.float32)[blocks[:, :4]]
+        scales = np.array(HALF_UE4M3.table, np.float32)[blocks[:, :4]]
         factors = np.asarray(arrays["scale"], np.float32).reshape(-1, 1, 1)
         with np.errstate(all="ignore"):
             scales = scales.reshape(len(factors), -1, 4) * factors
-            blocks[:, :4] = layouts_table.HALF_UE4M3.table.index(1.0)
+            blocks[:, :4] = HALF_UE4M3.table.index(1.0)
             out = super().decode({"blocks": blocks}, shape)
             out.reshape(-1, 4, 16)[...] *= scales.reshape(-1, 4, 1)
         return out

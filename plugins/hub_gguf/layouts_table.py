@@ -6,6 +6,7 @@ The 4-bit floats and the bytes that scale them are told by the tables of `hub.mi
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 
@@ -95,8 +96,12 @@ def _q2_0(blocks: Bytes, shape: Shape) -> Quantized:
     return Quantized(shape, part(codes), Affine(2), stored(f16(blocks, 0, shape[0])), _B64, Const(1.0))
 
 
+def _fp4(groups: Blocks, scales: Codebook) -> Scheme:
+    return Scheme(TWICE_E2M1, groups, byte_scale(scales))
+
+
 def _pack_fp4(body: Quantized, group: int, scales: int) -> Bytes:
-    """Blocks of `scales` bytes of scale, then the nibbles of each group: element j low, element j + half a group high."""
+    """Blocks of `scales` bytes of scale, then nibbles of each group: element j low, element j + half a group high."""
     assert isinstance(body.scale, Quantized)
     rows = body.shape[0]
     codes = body.codes.load(0, rows).astype(np.uint8).reshape(-1, group)
@@ -108,12 +113,8 @@ def _pack_fp4(body: Quantized, group: int, scales: int) -> Bytes:
 MEANINGS: Mapping[str, Meaning] = {
     "IQ4_NL": Meaning(known(Scheme(IQ4, B32, D)), _iq4_nl),
     "IQ4_XS": Meaning(known(Scheme(IQ4, B32, scaled(6, 8, 32.0))), _iq4_xs),
-    "MXFP4": Meaning(
-        known(Scheme(TWICE_E2M1, B32, byte_scale(HALF_E8M0))), _mxfp4, lambda body: _pack_fp4(body, 32, 1)
-    ),
-    "NVFP4": Meaning(
-        known(Scheme(TWICE_E2M1, B16, byte_scale(HALF_UE4M3))), _nvfp4, lambda body: _pack_fp4(body, 16, 4)
-    ),
+    "MXFP4": Meaning(known(_fp4(B32, HALF_E8M0)), _mxfp4, partial(_pack_fp4, group=32, scales=1)),
+    "NVFP4": Meaning(known(_fp4(B16, HALF_UE4M3)), _nvfp4, partial(_pack_fp4, group=16, scales=4)),
     "TQ1_0": Meaning(known(Scheme(Codebook((-1.0, 0.0, 1.0)), _B256, D)), _tq1_0),
     "TQ2_0": Meaning(known(Scheme(Affine(2), _B256, D, Const(1.0))), _tq2_0),
     "Q1_0": Meaning(known(Scheme(Codebook((-1.0, 1.0)), _B128, D)), _q1_0),

@@ -29,7 +29,7 @@ def rounded(scale: Array, dtype: DType) -> Array:
     import ml_dtypes
 
     kind = dtype.numpy()
-    limits = ml_dtypes.finfo(kind) if dtype.name == "bf16" else np.finfo(kind)
+    limits = ml_dtypes.finfo(kind)  # type: ignore[no-untyped-call]
     least, most = float(limits.smallest_subnormal), float(limits.max)
     with np.errstate(over="ignore", under="ignore"):
         kept = np.clip(scale, least, most).astype(np.float32).astype(kind).astype(np.float32)
