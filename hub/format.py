@@ -56,10 +56,15 @@ class LayoutEntry:
 
     `factory` is ``module:callable`` and gives a `Layout` for a name: `name` itself, or `name` with parameters after
     a slash, as ``mlx.affine/4bit-g64``, where one class serves many widths and group sizes.
+
+    Attributes:
+        examples: full names of members of a family that the conformance kit shall try, beside those that the
+            plugin's variants give.
     """
 
     name: str
     factory: str
+    examples: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -94,11 +94,12 @@ class Subject:
 
     @cached_property
     def layout_names(self) -> Sequence[str]:
-        """Full names of its layouts: of a family those that its variants and samples use."""
+        """Full names of its layouts: of a family its examples, and those that its variants and samples use."""
         used = list(dict.fromkeys([*self._used_by_variants(), *self._used_by_samples()]))
         out: list[str] = []
-        for name in self.layouts:
+        for name, entry in self.layouts.items():
             members = [layout for layout in used if layout != name and family(layout) == name]
+            members = list(dict.fromkeys([*members, *entry.examples]))
             out += members or [name]
         return out
 

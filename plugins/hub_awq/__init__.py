@@ -20,9 +20,10 @@ def hub_formats() -> list[Format]:
             reader="hub_awq.reader:AwqReader",
             writer="hub_awq.writer:AwqWriter",
             variants={
-                "4bit-g128": "4 bits, 128 weights to a scale and a zero point",
+                "4bit-g128": "128 weights to a scale and a zero point; symmetric where the source's codes are",
                 "4bit-g128-sym": "the same with every zero point in the middle",
-                "4bit-g64": "other groups, and 'channel' for whole rows, are spelled so, too",
+                "4bit-g128-asym": "the same with zero points of their own",
+                "4bit-channel": "a scale for each row; other groups are spelled alike",
             },
         )
     ]
@@ -30,7 +31,8 @@ def hub_formats() -> list[Format]:
 
 @hookimpl
 def hub_layouts() -> list[LayoutEntry]:
-    return [LayoutEntry(name, "hub_awq.layouts:make") for name in FAMILIES]
+    examples = {name: tuple(f"{name}/4bit-{rest}" for rest in ("g32", "g64", "g128", "channel")) for name in FAMILIES}
+    return [LayoutEntry(name, "hub_awq.layouts:make", examples[name]) for name in FAMILIES]
 
 
 @hookimpl

@@ -87,14 +87,16 @@ class AwqLayout(Layout):
 
     def quantized(self, shape: Shape, codes: Codes, scales: np.ndarray[Any, Any], arrays: Arrays) -> Quantized:
         """The meaning of codes (rows, in) and scales (rows, groups), with the zero points of `arrays`."""
-        zeros = None if self.told.symmetric else self.zeros(arrays, scales.shape[1])
+        zeros = self.zeros(arrays, scales.shape[1])
+        if self.told.symmetric and np.any(zeros != self.told.middle):
+            raise HubError(f"zero points that are not all {self.told.middle}, as {self.name} says")
         return Quantized(
             shape,
             ArrayPart(np.ascontiguousarray(codes), rows_spec(U8, shape)),
             Affine(BITS),
             _part(np.ascontiguousarray(scales), DTYPES[self.told.scale]),
             Blocks((1, max(0, self.told.group))),
-            Const(float(self.told.middle)) if zeros is None else _part(np.ascontiguousarray(zeros), U8),
+            Const(float(self.told.middle)) if self.told.symmetric else _part(np.ascontiguousarray(zeros), U8),
         )
 
 

@@ -8,7 +8,12 @@ from __future__ import annotations
 
 from hub.api import Format, LayoutEntry, QuantizerEntry, hookimpl
 
-FAMILIES = ("gptq.v1", "gptq.v2", "gptq.v1words")
+FAMILIES = {
+    "gptq.v1": ("2bit-g32", "3bit-g32-sym", "4bit-g32", "4bit-g128-sym", "8bit-channel-sym-bf16"),
+    "gptq.v2": ("2bit-g16", "3bit-g32", "4bit-g32", "4bit-g128-sym", "8bit-channel"),
+    "gptq.v1words": ("2bit-g32", "4bit-g32", "8bit-g64"),
+}
+"""Families of layouts, with parameters that stand for all."""
 
 
 @hookimpl
@@ -24,7 +29,7 @@ def hub_formats() -> list[Format]:
                 "4bit-g128": "4 bits, 128 weights to a scale; symmetric unless the source's codes have zero points",
                 "4bit-g128-sym": "the same, symmetric always; what every loader runs",
                 "4bit-g128-asym": "the same with a zero point for each group, checkpoint format v2",
-                "8bit-g128": "8 bits; 2 and 3, other groups and 'channel' for whole rows are spelled so, too",
+                "4bit-channel": "a scale for each row; 2, 3 and 8 bits and other groups are spelled alike",
             },
         )
     ]
@@ -32,9 +37,12 @@ def hub_formats() -> list[Format]:
 
 @hookimpl
 def hub_layouts() -> list[LayoutEntry]:
-    return [LayoutEntry(name, "hub_gptq.layouts:make") for name in FAMILIES]
+    return [
+        LayoutEntry(name, "hub_gptq.layouts:make", tuple(f"{name}/{told}" for told in examples))
+        for name, examples in FAMILIES.items()
+    ]
 
 
 @hookimpl
 def hub_quantizers() -> list[QuantizerEntry]:
-    return [QuantizerEntry(f"{name}/nearest", name, "hub_gptq.quantizers:make") for name in FAMILIES[:2]]
+    return [QuantizerEntry(f"{name}/nearest", name, "hub_gptq.quantizers:make") for name in ("gptq.v1", "gptq.v2")]

@@ -69,8 +69,9 @@ class GptqLayout(Layout):
         return None
 
     def parts(self, shape: Shape) -> Mapping[str, PartSpec]:
-        if len(shape) != 2:
-            raise HubError(self.fits(shape) or "")
+        reason = self.fits(shape)
+        if reason:
+            raise HubError(reason)
         rows, columns = row_count(shape), shape[-1]
         bits, groups = self.told.bits, self.told.groups(columns)
         # Three words of 32 zero points are one step along the rows.
@@ -106,7 +107,10 @@ class GptqLayout(Layout):
         if told.ordered:
             g_idx = np.ascontiguousarray(arrays["g_idx"])
             groups = Index(ArrayPart(g_idx, PartSpec(I32, g_idx.shape, None)), scales.shape[1])
-        zero = Const(float(told.middle)) if told.symmetric else _part(self.zeros(arrays["qzeros"], rows), U8)
+        zeros = self.zeros(arrays["qzeros"], rows)
+        if told.symmetric and np.any(zeros != told.middle):
+            raise HubError(f"zero points that are not all {told.middle}, as {self.name} says")
+        zero = Const(float(told.middle)) if told.symmetric else _part(zeros, U8)
         return Quantized(
             shape,
             ArrayPart(codes, rows_spec(U8, shape)),

@@ -155,9 +155,15 @@ def floats(tensor: Tensor) -> str:
 def _asked(variant: str, widths: Collection[int]) -> Parameters | None:
     if not variant:
         return None
-    asked = Parameters.parse(variant)
-    if asked.bits not in widths or asked.ordered or asked.scale != "f16":
-        raise UsageError(f"no variant {printable(variant)!r}; widths are {', '.join(map(str, widths))} bits")
+    try:
+        asked = Parameters.parse(variant)
+    except UsageError:
+        asked = None
+    if asked is None or asked.bits not in widths or asked.ordered or asked.scale != "f16":
+        raise UsageError(
+            f"no variant {printable(variant)!r}; variants are spelled as 4bit-g128, 4bit-g128-sym, 4bit-g128-asym or "
+            f"4bit-channel, with {', '.join(map(str, widths))} bits and any group"
+        )
     return asked
 
 
