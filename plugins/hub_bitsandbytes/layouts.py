@@ -73,11 +73,12 @@ class FourBit(Layout):
         self.table, self.block, self.double = TABLES[kind], block, double
 
     def fits(self, shape: Shape) -> str | None:
-        return None if len(shape) == 2 else f"bitsandbytes wants a matrix, this has {len(shape)} dimensions"
+        return misfit_of(shape)
 
     def parts(self, shape: Shape) -> Mapping[str, PartSpec]:
-        if len(shape) != 2:
-            raise HubError(f"bitsandbytes wants a matrix, this has {len(shape)} dimensions")
+        reason = self.fits(shape)
+        if reason:
+            raise HubError(reason)
         found = {"weight": _spec(U8, shape, 2), "absmax": _spec(U8 if self.double else F32, shape, self.block)}
         if self.double:
             found["nested"] = _spec(F32, shape, self.block * NESTED)
@@ -119,7 +120,13 @@ class RowInt8(Layout):
 
     name = "bnb.int8"
 
+    def fits(self, shape: Shape) -> str | None:
+        return misfit_of(shape)
+
     def parts(self, shape: Shape) -> Mapping[str, PartSpec]:
+        reason = self.fits(shape)
+        if reason:
+            raise HubError(reason)
         return {"weight": rows_spec(I8, shape), "SCB": PartSpec(F32, (row_count(shape), 1))}
 
     def scheme(self, shape: Shape) -> Scheme:
@@ -132,6 +139,13 @@ class RowInt8(Layout):
         codes = ArrayPart(np.asarray(arrays["weight"]), rows_spec(I8, shape))
         table = Dense(ArrayPart(scale, PartSpec(F32, scale.shape)))
         return Quantized(shape, codes, Affine(8, signed=True), table, Blocks((1, 0)))
+
+
+def misfit_of(shape: Shape) -> str | None:
+    """Why a tensor of that shape cannot be kept so."""
+    if len(shape) != 2:
+        return f"bitsandbytes wants a matrix, this has {len(shape)} dimensions"
+    return None if all(shape) else "a matrix without weights"
 
 
 def _spec(dtype: DType, shape: Shape, unit: int) -> PartSpec:

@@ -35,7 +35,6 @@ from hub.api import (
     Scheme,
     Shape,
     Stored,
-    row_count,
     rows_spec,
 )
 from hub_compressed_tensors.form import Form, parse
@@ -72,10 +71,12 @@ class Integers(Layout):
     def fits(self, shape: Shape) -> str | None:
         if len(shape) != 2:
             return f"compressed-tensors wants matrices, this has {len(shape)} dimensions"
-        return None
+        return None if all(shape) else "a matrix without weights"
 
     def parts(self, shape: Shape) -> Mapping[str, PartSpec]:
-        shape = (row_count(shape), shape[-1])
+        reason = self.fits(shape)
+        if reason:
+            raise HubError(reason)
         found = {self.codes: self.code_spec(shape), "scale": scale_spec(self.form.scale, self.form.blocks, shape)}
         if self.form.asym:
             found["zero"] = self.zero_spec(shape)

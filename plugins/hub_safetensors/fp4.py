@@ -41,9 +41,10 @@ class Fp4(Layout):
         return f"rows of {shape[-1]} are not a multiple of {self.group}" if shape[-1] % self.group else None
 
     def parts(self, shape: Shape) -> Mapping[str, PartSpec]:
+        reason = self.fits(shape)
+        if reason:
+            raise HubError(reason)
         rows, columns = row_count(shape), shape[-1]
-        if columns % self.group:
-            raise HubError(f"rows of {columns} are not a multiple of {self.group}")
         return {
             "packed": PartSpec(U8, (rows, columns // 2)),
             "scale": PartSpec(self.bytes_of, (rows, columns // self.group)),
