@@ -1,0 +1,107 @@
+"""GPTQ and AWQ against the tools' own dequantization, and codes carried between them, GGUF and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import hub
+from hub.api import F16, Calibration
+from hub.plugins import registry
+
+DATA = Path(__file__).parents[1] / "data"
+MODULES = DATA / "golden" / "gptq_awq" / "modules.npz"
+LAYOUTS = {
+    "gptq-4bit-g128-sym": "gptq.v1/4bit-g128-sym",
+    "gptq-4bit-g64-actorder": "gptq.v1/4bit-g64-sym-order",
+    "ar-w4g32-asym-auto-awq": "awq.gemm/4bit-g32",
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_weights_are_gptqmodels(name):
+    layout = registry().layout(LAYOUTS[name])
+    with np.load(MODULES) as file:
+        wanted = file[f"{name}/weight"]
+        arrays = {role: file[f"{name}/{role}"] for role in layout.parts(wanted.shape)}
+    for role, spec in layout.parts(wanted.shape).items():
+        assert arrays[role].shape == spec.shape
+    weights = layout.decode(arrays, wanted.shape)
+    np.testing.assert_array_equal(weights.astype(np.float16), wanted)
+    packed = layout.pack(layout.unpack(arrays, wanted.shape))
+    for role in arrays:
+        np.testing.assert_array_equal(packed[role], arrays[role])
+
+
+CHAINS = {
+    "gptq to Q4_0 and back": ("gptq:4bit-g32-sym", "gguf:q4_0", "gptq:4bit-g32-sym"),
+    "gptq by 8 bits and Q8_0": ("gptq:8bit-g32-sym", "gguf:q8_0", "gptq"),
+    "awq with zero points to gptq and back": ("awq:4bit-g64-asym", "gptq", "awq"),
+    "three bits": ("gptq:3bit-channel-asym", "gptq", "gptq"),
+}
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+def test_codes_are_carried(chain, tmp_path):
+    """Whatever was quantized once keeps every weight on all further ways; a format's own bytes come back the same."""
+    first, *others = CHAINS[chain]
+    source = tmp_path / "0"
+    hub.convert(DATA / "tiny-llama", source, to=first, verify="weights")
+    with hub.open(source) as model:
+        quantized = {n for n, t in model.tensors.items() if t.layout.startswith(("gptq.", "awq."))}
+    assert len(quantized) == 42
+    path = source
+    for i, to in enumerate(others, 1):
+        target = tmp_path / (f"{i}.gguf" if to.startswith("gguf") else str(i))
+        with hub.open(path) as model:
+            moved = [e for e in hub.plan(model, to=to).entries if e.route in ("repack", "copy") and e.quantizer is None]
+            moved = [e for e in moved if len(e.tensor.shape) == 2]
+        assert len([e for e in moved if e.fidelity in ("exact", "identical")]) >= 42
+        hub.convert(path, target, to=to, verify="weights")
+        path = target
+    with hub.open(source) as before, hub.open(path) as after:
+        for name in quantized:
+            a, b = before.tensors[name], after.tensors[name]
+            assert a.layout == b.layout
+            for role, part in a.parts.items():
+                np.testing.assert_array_equal(
+                    part.load(0, a.rows), b.parts[role].load(0, b.rows), err_msg=f"{name} {role}"
+                )
+
+
+@pytest.mark.parametrize("rows", ["positive", "negative", "constant", "zero", "tiny", "mixed"])
+@pytest.mark.parametrize(
+    "layout", ["gptq.v1/4bit-g32-sym", "gptq.v2/4bit-g32", "gptq.v1/3bit-g32-sym", "awq.gemm/4bit-g32"]
+)
+def test_rounding_never_loses_to_the_reference(rows, layout):
+    """Of every group: 2 absmax / (2**bits - 1), or (max - min) / (2**bits - 1) with 0 in the range, as f16."""
+    random = np.random.default_rng(1)
+    values = {
+        "positive": random.random((32, 128)), "negative": -random.random((32, 128)), "zero": np.zeros((32, 128)),
+        "constant": np.full((32, 128), 0.37), "tiny": 1e-6 * random.normal(size=(32, 128)),
+        "mixed": random.standard_t(2, (32, 128)),
+    }[rows].astype(np.float32)  # fmt: skip
+    made = registry().layout(layout)
+    quantizer = registry().quantizer(layout)
+    arrays = quantizer.quantize(values, Calibration())
+    assert np.all(arrays["scales"] != 0) and arrays["scales"].dtype == F16.numpy()
+    error = np.square(made.decode(arrays, values.shape) - values).reshape(32, 4, 32).sum(2)
+    assert np.all(error <= _reference(values, made.told) * (1 + 1e-5) + 1e-30)
+
+
+def _reference(values, told):
+    groups = values.reshape(32, 4, 32).astype(np.float64)
+    top = (1 << told.bits) - 1
+    if told.symmetric:
+        scale = 2 * np.abs(groups).max(2) / top
+        zero = np.full_like(scale, told.middle)
+    else:
+        low, high = np.minimum(groups.min(2), 0), np.maximum(groups.max(2), 0)
+        scale = (high - low) / top
+        zero = np.rint(-low / np.where(scale == 0, 1, scale))
+    scale = np.where(scale == 0, 1, scale)
+    codes = np.clip(np.rint(groups / scale[:, :, None]) + zero[:, :, None], 0, top)
+    stored = scale.astype(np.float16).astype(np.float64)
+    return np.square(stored[:, :, None] * (codes - zero[:, :, None]) - groups).sum(2)
