@@ -59,6 +59,18 @@ from ._run import (
     sum_squares,
     top_k,
 )
+from ._words import (
+    copy_rows,
+    move_codes,
+    pack_columns,
+    pack_halves,
+    pack_nibbles,
+    pack_rows,
+    unpack_columns,
+    unpack_halves,
+    unpack_nibbles,
+    unpack_rows,
+)
 
 __all__ = [
     "FAST_TOKEN_BATCH",
@@ -71,6 +83,7 @@ __all__ = [
     "available",
     "block",
     "compare",
+    "copy_rows",
     "decode_affine",
     "decode_codebook",
     "dequantize",
@@ -89,6 +102,11 @@ __all__ = [
     "linear_exact",
     "linear_fast",
     "log_softmax_stats",
+    "move_codes",
+    "pack_columns",
+    "pack_halves",
+    "pack_nibbles",
+    "pack_rows",
     "quantize",
     "rms_norm",
     "rope",
@@ -105,4 +123,8 @@ __all__ = [
     "to_f32",
     "top_k",
     "types",
+    "unpack_columns",
+    "unpack_halves",
+    "unpack_nibbles",
+    "unpack_rows",
 ]

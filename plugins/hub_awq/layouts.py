@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
+import hub_native
 from hub.api import (
     DTYPES,
     F16,
@@ -36,15 +37,14 @@ from hub.api import (
     rows_spec,
 )
 from hub_safetensors.parameters import Parameters
-from hub_safetensors.words import codes_of, words_of
+from hub_safetensors.words import as_bytes, codes_of
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 Codes = np.ndarray[Any, np.dtype[np.uint8]]
 
 BITS: Final = 4
-_NIBBLE_OF: Final = np.array([0, 4, 1, 5, 2, 6, 3, 7])
-"""Column 8c + j is in nibble `_NIBBLE_OF[j]` of word c."""
-_COLUMN_OF: Final = np.argsort(_NIBBLE_OF)
+_COLUMN_OF: Final = np.array([0, 2, 4, 6, 1, 3, 5, 7], np.uint8)
+"""Nibble i of word c is column 8c + `_COLUMN_OF[i]`."""
 _WIDTHS: Final = {64: 2, 32: 4}
 """Group size -> words of zero points of a row are a multiple of this, where it is not 1."""
 
@@ -228,15 +228,17 @@ def whole_zeros(scales: np.ndarray[Any, Any], scaled: np.ndarray[Any, Any]) -> t
 
 def _natural(words: np.ndarray[Any, Any]) -> Codes:
     """(n, out / 8) words of `gemm` to codes (out, n)."""
-    fields = codes_of(words, BITS, 8 * words.shape[1]).reshape(len(words), -1, 8)
-    return fields[:, :, _NIBBLE_OF].reshape(len(words), -1).T
+    out = np.empty((8 * words.shape[1], len(words)), np.uint8)
+    hub_native.unpack_nibbles(as_bytes(words), _COLUMN_OF, out)
+    return out
 
 
 def _interleaved(codes: Codes) -> np.ndarray[Any, Any]:
     """Codes (out, n) to words (n, out / 8); the inverse of `_natural`."""
     rows, count = codes.shape
-    fields = np.ascontiguousarray(codes.T).reshape(count, rows // 8, 8)[:, :, _COLUMN_OF]
-    return words_of(fields.reshape(count, rows), BITS).view(np.int32)
+    out = np.empty((count, rows // 8), np.int32)
+    hub_native.pack_nibbles(as_bytes(codes), _COLUMN_OF, out.view(np.uint8))
+    return out
 
 
 def _from_squares(words: np.ndarray[Any, Any], shape: Shape) -> Codes:

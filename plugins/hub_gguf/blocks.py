@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+import hub_native
 from hub.api import (
     DTYPES,
     F16,
@@ -98,8 +99,10 @@ def product(codes: Codes, d: Codes, per: int, values: Affine | Codebook, zero: f
 
 
 def nibbles(qs: Bytes) -> Bytes:
-    """16 bytes to 32 codes: element j is the low nibble of byte j, j + 16 its high one."""
-    return np.concatenate([qs & 15, qs >> 4], axis=1)
+    """16 bytes to 32 codes: element j is the low nibble of byte j, j + 16 its high one. (n, half) to (n, 2 half)."""
+    out = np.empty((len(qs), 2 * qs.shape[1]), np.uint8)
+    hub_native.unpack_halves(qs, out)
+    return out
 
 
 def crumbs(qs: Bytes) -> Bytes:

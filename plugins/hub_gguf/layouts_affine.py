@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+import hub_native
 from hub.api import Affine, Blocks, Const, Dense, Quantized, Scheme, Shape
 from hub_gguf.blocks import (
     B16,
@@ -67,7 +68,8 @@ def _legacy(name: str, blocks: Bytes, shape: Shape) -> Quantized:
     rows = shape[0]
     d = stored(f16(blocks, 0, rows))
     if name == "Q8_0":
-        codes: Codes = np.ascontiguousarray(blocks[:, 2:34]).view(np.int8).reshape(shape)
+        codes: Codes = np.empty(shape, np.int8)
+        hub_native.copy_rows(blocks[:, 2:34], codes.view(np.uint8).reshape(-1, 32))
         return Quantized(shape, part(codes), Affine(8, signed=True), d, B32)
     has_min = name.endswith("_1")
     at = 4 if has_min else 2
@@ -143,21 +145,30 @@ def _repeated(value: Any, body: Quantized) -> Bytes:
     """A stored f16 per block of 32, whatever larger blocks the body shares it over."""
     assert isinstance(value, Dense) and isinstance(body.groups, Blocks)
     rows, columns = body.shape
-    array = value.part.load(0, rows).astype("<f2").reshape(rows, -1)
+    array = value.part.load(0, rows).astype("<f2", copy=False).reshape(rows, -1)
     times = (body.groups.shape[1] or columns) // 32
-    each = np.repeat(array, times, axis=1)[:, : columns // 32]  # the last block of a row may be short
+    # The last block of a row may be short.
+    each = array if times == 1 else np.repeat(array, times, axis=1)[:, : columns // 32]
     return np.ascontiguousarray(each).reshape(-1, 1).view(np.uint8)
 
 
 def _pack_legacy(body: Quantized, bits: int, has_min: bool) -> Bytes:
-    codes = body.codes.load(0, body.shape[0])
+    codes = np.ascontiguousarray(body.codes.load(0, body.shape[0]))
+    codes = codes.astype(np.int8 if bits == 8 else np.uint8, copy=False).view(np.uint8).reshape(-1, 32)
     head = [_repeated(body.scale, body)] + ([_repeated(body.offset, body)] if has_min else [])
-    if bits == 8:
-        return np.concatenate([*head, codes.astype(np.int8).reshape(-1, 32).view(np.uint8)], axis=1)
-    codes = codes.astype(np.uint8).reshape(-1, 32)
     if bits == 5:
         head.append(np.packbits(codes >> 4, axis=1, bitorder="little"))
-    return np.concatenate([*head, (codes[:, :16] & 15) | ((codes[:, 16:] & 15) << 4)], axis=1)
+    at = sum(field.shape[1] for field in head)
+    out = np.empty((len(codes), at + (32 if bits == 8 else 16)), np.uint8)
+    start = 0
+    for field in head:
+        hub_native.copy_rows(field, out[:, start : start + field.shape[1]])
+        start += field.shape[1]
+    if bits == 8:
+        hub_native.copy_rows(codes, out[:, at:])
+    else:
+        hub_native.pack_halves(codes, out[:, at:])
+    return out
 
 
 def _super_block(value: Any, rows: int) -> tuple[Bytes, Codes]:

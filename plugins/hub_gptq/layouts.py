@@ -34,7 +34,7 @@ from hub.api import (
     rows_spec,
 )
 from hub_safetensors.parameters import Parameters
-from hub_safetensors.words import codes_of, word_count, words_of
+from hub_safetensors.words import codes_of, codes_of_columns, columns_of, word_count, words_of
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 
@@ -101,7 +101,7 @@ class GptqLayout(Layout):
     def unpack(self, arrays: Arrays, shape: Shape) -> Quantized:
         rows, columns = shape
         told = self.told
-        codes = np.ascontiguousarray(codes_of(arrays["qweight"].T, told.bits, columns))
+        codes = codes_of_columns(arrays["qweight"], told.bits, columns)
         scales = np.ascontiguousarray(arrays["scales"].T)
         groups: Blocks | Index = Blocks((1, max(0, told.group)))
         if told.ordered:
@@ -142,7 +142,7 @@ class GptqLayout(Layout):
             assert isinstance(body.zero, Dense)
             zeros = np.asarray(body.zero.part.load(0, rows)).astype(np.uint8, copy=False).reshape(rows, -1)
         arrays = {
-            "qweight": np.ascontiguousarray(words_of(codes, bits).T).view(np.int32),
+            "qweight": columns_of(codes, bits).view(np.int32),
             "qzeros": self.stored_zeros(zeros),
             "scales": np.ascontiguousarray(scales.T.astype(DTYPES[self.told.scale].numpy(), copy=False)),
         }

@@ -1,0 +1,5 @@
+/* Codes in and out of words, for avx512: see words.h. */
+#include "words_turn_x86.h"
+
+#define WORDS_TABLE hub_words_avx512
+#include "words_kernels.h"
