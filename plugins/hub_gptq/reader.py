@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from hub.api import Folder, FormatError, Model, Reader, Tensor
 from hub_gptq.collect import collect, zero_biases
 from hub_gptq.settings import read_settings
 from hub_safetensors.hf_folder import open_folder
 from hub_safetensors.quantization import quantization_of
+
+_AUTOGPTQ: Final = re.compile(r"gptq_model-\d+bit-(-1|\d+)g\.safetensors")
+"""The name that AutoGPTQ gives its file of weights."""
 
 
 class GptqReader(Reader):
@@ -29,6 +33,6 @@ class GptqReader(Reader):
                 beside[name] = "a bias of zeros, which changes nothing"
             return joined
 
-        model = open_folder(path, format="gptq", collect=rule)
+        model = open_folder(path, format="gptq", collect=rule, alone=lambda name: bool(_AUTOGPTQ.fullmatch(name)))
         model.beside, model.notes = beside, [*model.notes, *notes]
         return model

@@ -29,7 +29,13 @@ Collect = Callable[[Mapping[str, Tensor], Mapping[str, Any]], Mapping[str, Tenso
 become one packed tensor `P.weight`; all others are passed on."""
 
 
-def open_folder(path: str, *, format: str = "safetensors", collect: Collect | None = None) -> Model:
+def open_folder(
+    path: str,
+    *,
+    format: str = "safetensors",
+    collect: Collect | None = None,
+    alone: Callable[[str], bool] = lambda _: False,
+) -> Model:
     """Open a Hugging Face folder: weights, config.json, and on demand tokenizer, model card and generation settings.
 
     The component for every format that lives in such folders: its reader calls this with a rule that makes of the
@@ -38,22 +44,25 @@ def open_folder(path: str, *, format: str = "safetensors", collect: Collect | No
     Args:
         format: the name of the format that asks.
         collect: the rule; it gets dense tensors as the files have them, and may read their data.
+        alone: tells a weight file by the name that the format's own tools give it, for folders without the usual one.
 
     Raises:
         HubError: no weights, or damaged ones; names file, tensor and offset.
     """
     sources: list[FileSource] = []
     try:
-        return _opened(path, format, collect, sources)
+        return _opened(path, format, collect, alone, sources)
     except BaseException:
         for source in sources:
             source.close()
         raise
 
 
-def _opened(path: str, format: str, collect: Collect | None, sources: list[FileSource]) -> Model:
+def _opened(
+    path: str, format: str, collect: Collect | None, alone: Callable[[str], bool], sources: list[FileSource]
+) -> Model:
     folder = Folder(path)
-    tensors, headers, names = open_weights(folder, sources)
+    tensors, headers, names = open_weights(folder, sources, alone)
     notes = []
     config: Mapping[str, Any] = {}
     if folder.exists(CONFIG):

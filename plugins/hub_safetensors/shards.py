@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from hub.api import FileSource, Folder, FormatError, Tensor, printable
 from hub_safetensors.header import Header, read_header
@@ -12,11 +12,14 @@ INDEX = "model.safetensors.index.json"
 MAX_SHARDS = 100_000
 
 
-def open_weights(folder: Folder, sources: list[FileSource]) -> tuple[Mapping[str, Tensor], list[Header], list[str]]:
+def open_weights(
+    folder: Folder, sources: list[FileSource], alone: Callable[[str], bool] = lambda _: False
+) -> tuple[Mapping[str, Tensor], list[Header], list[str]]:
     """All tensors of the folder by name: shards in the order of their names, tensors sorted inside each.
 
     Args:
         sources: every opened file is appended, so that the caller closes it whatever happens.
+        alone: whether a file of that name is all weights, where there is none of the usual name.
 
     Returns:
         The tensors, the headers, and the names of the files.
@@ -31,7 +34,8 @@ def open_weights(folder: Folder, sources: list[FileSource]) -> tuple[Mapping[str
     elif has_single:
         placed, names = None, [SINGLE]
     else:
-        placed, names = None, _loose(folder)
+        own = [name for name in folder.names() if alone(name)]
+        placed, names = None, own if len(own) == 1 else _loose(folder)
     headers = []
     tensors: dict[str, Tensor] = {}
     where: dict[str, str] = {}

@@ -162,13 +162,14 @@ def test_whole_ones_convert(made, tmp_path):
 
 
 def test_without_index_and_with_flat_settings(made, tmp_path, broken):
-    """g_idx need not be there; settings may stand in quantize_config.json alone, with AutoGPTQ's names."""
+    """g_idx need not be there; settings may stand in quantize_config.json alone, with AutoGPTQ's names, and so may weights."""
 
     def change(config, tensors):
         for name in [n for n in tensors if n.endswith("g_idx")]:
             del tensors[name]
 
     model = broken("gptq", change)
+    (model / "model.safetensors").rename(model / "gptq_model-4bit-128g.safetensors")
     config = json.loads((model / "config.json").read_text())
     del config["quantization_config"]
     (model / "config.json").write_text(json.dumps(config))
