@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from hub import mapping
+from hub import folding, mapping
 from hub.architecture import Architecture, Configured, configure
 from hub.errors import ArchitectureError, HubError
 from hub.ir.model import Model
 from hub.ir.part import Shape
 from hub.ir.tensor import Tensor
 from hub.ir.tokenizer import Tokenizer
+from hub.plugins import registry
 
 
 @dataclass
@@ -25,7 +26,7 @@ class Side:
 
     Attributes:
         configured: its own settings; None where it has none, or where they contradict each other.
-        tensors: under canonical names, in the order of the file.
+        tensors: under canonical names, in the order of the file; with act-order folded where the other side has it so.
         made: tensors that were computed from settings (rotary factors), by the name of their maker.
         unnamed: stored names that have no canonical one.
         faults: why its settings or a tensor could not be taken as they are, one line each.
@@ -61,6 +62,11 @@ class Pair:
     b: Side
     configured: Configured | None
 
+    @property
+    def folded(self) -> bool:
+        """Whether act-order had to be folded, so that sums of equal numbers come in another order."""
+        return any(folding.told(tensor) for side in (self.a, self.b) for tensor in side.tensors.values())
+
 
 def align(a: Model, b: Model) -> Pair:
     """Bring two opened models together.
@@ -85,7 +91,17 @@ def align(a: Model, b: Model) -> Pair:
     undo = base if _speaks(base.architecture, b) else theirs
     if undo is None:
         raise ArchitectureError(f"its names are not those of {base.architecture.family}", path=b.path, remedy=why)
-    return Pair(side_a, _loose(b, theirs, undo, (why,) if why else ()), base)
+    return _folded(Pair(side_a, _loose(b, theirs, undo, (why,) if why else ()), base), base)
+
+
+def _folded(pair: Pair, configured: Configured) -> Pair:
+    """The pair with act-order folded in the one where the other has it so."""
+    plugins = registry()
+    for mine, other in ((pair.a, pair.b), (pair.b, pair.a)):
+        folds = folding.recognised(mine.tensors, other.tensors, configured, plugins)
+        if folds:
+            mine.tensors = folding.folded(mine.tensors, folds, plugins)
+    return pair
 
 
 def _tolerant(model: Model) -> tuple[Configured | None, str | None]:

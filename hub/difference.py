@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from hub import folding
 from hub.alignment import Pair
 from hub.diagnosis.finding import Diagnosis
 from hub.diagnosis.roles import Roles, roles
@@ -113,7 +114,7 @@ def compare(pair: Pair, registry: Registry, budget: Budget, progress: Progress, 
 def _paired(pair: Pair, found: Roles) -> tuple[list[Compared], list[str], list[str]]:
     a, b = dict(pair.a.tensors), dict(pair.b.tensors)
     only_a, only_b = [name for name in a if name not in b], [name for name in b if name not in a]
-    out = [Compared(name, a[name], b[name]) for name in a if name in b]
+    out = [Compared(name, a[name], b[name], note=_folded(a[name], b[name])) for name in a if name in b]
     head, table = _head(found)
     if head and table in a and table in b:
         # A tied output is the embedding; one side may have it written out.
@@ -133,6 +134,14 @@ def _as_stored(item: Compared) -> Compared:
         return item
     turn = Transpose(True)
     return replace(item, a=turn.forward(item.a), b=turn.forward(item.b))
+
+
+def _folded(a: Tensor, b: Tensor) -> str | None:
+    """What is to be known where one side has act-order folded."""
+    first, second = folding.told(a), folding.told(b)
+    if first:
+        return f"in the second: {first}"
+    return f"in the first: {second}" if second else None
 
 
 def _head(found: Roles) -> tuple[str | None, str | None]:

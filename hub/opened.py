@@ -8,7 +8,7 @@ place of ``LAYOUT``, with parts that unpack some rows at a time when they are as
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +86,34 @@ class _Source:
             self.last.key = low, high
         return low, self.last.leaves
 
+    def scattered(self, rows: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], Mapping[str, Any]]:
+        """All leaves of the blocks that any rows lie in, and where among them these rows are."""
+        import numpy as np
+
+        blocks, which = np.unique(rows // self.step, return_inverse=True)
+        key = blocks.tobytes()
+        if getattr(self.last, "key", None) != key:
+            count = int(np.minimum((blocks + 1) * self.step, self.tensor.rows).sum() - (blocks * self.step).sum())
+            arrays = {name: _blocks(part, blocks, self.step) for name, part in self.tensor.parts.items()}
+            body = self.layout.unpack(arrays, (count, row_length(self.tensor.shape)))
+            assert isinstance(body, Quantized)
+            self.last.leaves = dict(_numbers(body, count, ""))
+            self.last.key = key
+        return which * self.step + rows % self.step, self.last.leaves
+
+
+def _blocks(part: Part, blocks: np.ndarray[Any, Any], step: int) -> np.ndarray[Any, Any]:
+    """A part's numbers of blocks of `step` rows, in stored shape."""
+    import numpy as np
+
+    spec = part.spec
+    if spec.axis is None:
+        return part.load(0, 0)
+    each = step // spec.per
+    indices = (blocks[:, None] * each + np.arange(each)).reshape(-1)
+    indices = indices[indices < spec.shape[spec.axis]]
+    return part.load_indices(indices)
+
 
 @dataclass(frozen=True)
 class OpenedPart(Part):
@@ -103,6 +131,12 @@ class OpenedPart(Part):
         if self.spec.axis is not None:
             array = array[start - low : stop - low]
         return np.ascontiguousarray(array.astype(self.spec.dtype.numpy(), copy=False))
+
+    def load_rows(self, rows: Sequence[int]) -> np.ndarray[Any, Any]:
+        import numpy as np
+
+        at, leaves = self.source.scattered(np.asarray(rows, np.int64))
+        return np.ascontiguousarray(leaves[self.name][at].astype(self.spec.dtype.numpy(), copy=False))
 
     def stored_row(self, row: int) -> int:
         return next(iter(self.source.tensor.parts.values())).stored_row(row)

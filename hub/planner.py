@@ -7,12 +7,13 @@ pipeline carries out.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
+from hub import folding
 from hub.architecture import Configured, configure, listing
 from hub.errors import ConfigError, ExactnessError, HubError, PluginError, UsageError, printable
 from hub.format import Assignment, Laid, PlannedFile, Request, Writer
@@ -21,11 +22,12 @@ from hub.ir.part import row_length
 from hub.ir.tensor import Packed, Tensor
 from hub.ir.values import Quantized
 from hub.layout import FIDELITIES, DenseLayout, Fidelity, Holding, Layout, arrays_of
-from hub.mapping import canonical, localise
+from hub.mapping import Sorted, canonical, localise, relations
 from hub.mapping import notes as told
 from hub.plugins import Registry
 from hub.recipe import Recipe
 from hub.tiles import Budget, step, tiles
+from hub.transforms import INDEXED
 
 LOOKING = 256 << 20
 """Private memory that planning may use where it has to look at numbers."""
@@ -123,7 +125,9 @@ def _make(model: Model, to: str, variant: str, recipe: Recipe, registry: Registr
     writer = registry.writer(to)
     request = Request(variant, recipe, source_stem(model.path))
     configured = configure(model)
-    tensors, dropped = _tensors(model, writer, configured)
+    found = canonical(model, configured)
+    found = replace(found, tensors=_folded(model, writer, configured, request, found, registry))
+    tensors, dropped = _tensors(model, writer, configured, found)
     assignments, more = writer.assign(tensors, configured, request)
     entries = [_entry(assignment, registry) for assignment in assignments]
     _check_names(entries)
@@ -142,7 +146,16 @@ def _make(model: Model, to: str, variant: str, recipe: Recipe, registry: Registr
         metadata=metadata,
         dropped=dropped,
         notes=list(
-            dict.fromkeys([*model.notes, *_told(model, writer, configured), *more, *_unmatched(recipe, entries), *last])
+            dict.fromkeys(
+                [
+                    *model.notes,
+                    *_told(model, writer, configured),
+                    *folding.notes(tensors),
+                    *more,
+                    *_unmatched(recipe, entries),
+                    *last,
+                ]
+            )  # fmt: skip
         ),
         settings=recipe.settings,
     )
@@ -180,12 +193,52 @@ def require(plan: Plan, least: Fidelity) -> None:
         )
 
 
-def _tensors(model: Model, writer: Writer, configured: Configured) -> tuple[list[Tensor], Sequence[tuple[str, str]]]:
-    found = canonical(model, configured)
+def _folded(
+    model: Model, writer: Writer, configured: Configured, request: Request, found: Sorted, registry: Registry
+) -> Mapping[str, Tensor]:
+    """The canonical tensors with act-order folded wherever that lets codes be carried, and nowhere else."""
+    folds = folding.candidates(found.tensors, configured, registry)
+    if not folds:
+        return found.tensors
+    homes = _homes(writer, configured, {fold.weight for fold in folds})
+
+    def carried(trial: Sorted, of: Sequence[folding.Fold]) -> set[str]:
+        """Those of `of` whose codes get across."""
+        tensors, _ = _tensors(model, writer, configured, trial)
+        made = {one.tensor.name: one for one in writer.assign(tensors, configured, request)[0]}
+        kept = set()
+        for fold in of:
+            name = homes.get(fold.weight) or fold.weight
+            if name in made and _entry(made[name], registry).route in ("copy", "repack"):
+                kept.add(fold.weight)
+        return kept
+
+    already = carried(found, folds)
+    folds = [fold for fold in folds if fold.weight not in already]
+    trial = folding.folded(found.tensors, folds, registry)
+    better = carried(replace(found, tensors=trial), folds)
+    if len(better) == len(folds):
+        return trial
+    return folding.folded(found.tensors, [fold for fold in folds if fold.weight in better], registry)
+
+
+def _homes(writer: Writer, configured: Configured, names: Collection[str]) -> dict[str, str]:
+    """The target's names of canonical tensors, or of what they become part of."""
+    if not writer.convention:
+        return {name: name for name in names}
+    table = relations(configured, writer.convention)
+    return {source: relation.name for relation in table for source in relation.sources if source in names}
+
+
+def _tensors(
+    model: Model, writer: Writer, configured: Configured, found: Sorted
+) -> tuple[list[Tensor], Sequence[tuple[str, str]]]:
     if model.convention == writer.convention:
         # Same names, same transforms: undoing and redoing them would only cost `identical`.
         left_out = {name for name, _ in found.dropped} if not model.convention else set()
-        return [t for name, t in model.tensors.items() if name not in left_out], [
+        own = model.tensors.items()
+        new = {t.stored_name: t for t in found.tensors.values() if folding.told(t)}
+        return [new[name].renamed(name) if name in new else t for name, t in own if name not in left_out], [
             item for item in found.dropped if item[0] in left_out
         ]
     tensors, omitted = localise(found, writer.convention, configured)
@@ -207,11 +260,16 @@ def _entry(assignment: Assignment, registry: Registry) -> Entry:
         layout=target.name,
         route=route,
         fidelity=fidelity,
-        why="; ".join(text for text in (assignment.reason, why) if text),
+        why="; ".join(text for text in (assignment.reason, why, _order_told(tensor)) if text),
         fallback=assignment.fallback,
         quantizer=quantizer,
         nbytes=target.nbytes(tensor.shape),
     )
+
+
+def _order_told(tensor: Tensor) -> str:
+    """What became of act-order on the way to the target's tensor."""
+    return "; ".join(text for text in (folding.told(tensor), INDEXED if INDEXED in tensor.derived else "") if text)
 
 
 def _route(tensor: Tensor, target: Layout, registry: Registry) -> tuple[Route, Fidelity, str, str | None]:

@@ -20,6 +20,8 @@ GROUP = "hub"
 """The entry-point group."""
 OPENED = "codes:"
 """Stands before the name of a layout whose bytes are opened; see `hub.opened`."""
+REGROUPED = "regrouped:"
+"""Stands before the name of a layout whose columns are brought together by group; see `hub.regrouped`."""
 OWN = "weighthub"
 """The distribution of the built-in plugins; they come first, so that no other can take their names."""
 DISABLE = "HUB_DISABLE_PLUGINS"
@@ -191,7 +193,7 @@ class Registry:
 
     def knows_layout(self, name: str) -> bool:
         """Whether `layout` gives one for `name`, parameters after a slash included."""
-        name = name.removeprefix(OPENED)
+        name = name.removeprefix(OPENED).removeprefix(REGROUPED)
         return name in self.layout_names or family(name) in self._layouts
 
     def layout(self, name: str) -> Layout:
@@ -207,6 +209,10 @@ class Registry:
             return DENSE[name]
         if name.startswith(OPENED):
             return OpenedLayout(self.layout(name.removeprefix(OPENED)))
+        if name.startswith(REGROUPED):
+            from hub.regrouped import RegroupedLayout
+
+            return RegroupedLayout(self.layout(name.removeprefix(REGROUPED)))
         entry = self._layouts.get(name) or self._layouts.get(family(name))
         if entry is None:
             raise UsageError(f"no layout {printable(name)!r}; known: {', '.join(self.layout_names)}")

@@ -15,7 +15,9 @@ from typing import Any, ClassVar
 from hub.dtypes import F32
 from hub.errors import ConfigError
 from hub.ir.derived import DecodedPart, TurnedPart, added, cut, joined, turned
+from hub.ir.groups import Index
 from hub.ir.part import FilePart, GatherPart, Part, Shape, row_count, row_length, rows_spec
+from hub.ir.scheme import Scheme
 from hub.ir.tensor import Packed, Tensor
 from hub.ir.values import Dense
 
@@ -108,6 +110,33 @@ def _in_rows(tensor: Tensor, *bounds: int) -> Tensor:
     from hub.plugins import registry
 
     return opened(tensor, registry().layout(tensor.layout))
+
+
+INDEXED = "dequantized: columns of a group do not stand together (act-order)"
+"""The step of tensors that have to become one while each has an index of its own."""
+
+
+def _alike(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Packed tensors of unlike layouts on common ground, if there is any: opened where their codes mean the same,
+    decoded where an index tells groups, since one tensor has but one index."""
+    from hub.opened import OpenedLayout, opened
+    from hub.plugins import registry
+
+    plugins = registry()
+    if not all(isinstance(tensor.body, Packed) and plugins.knows_layout(tensor.layout) for tensor in tensors):
+        return tensors
+    layouts = [plugins.layout(tensor.layout) for tensor in tensors]
+    schemes = [layout.scheme(tensor.shape) for layout, tensor in zip(layouts, tensors, strict=True)]
+    if any(isinstance(scheme, Scheme) and isinstance(scheme.groups, Index) for scheme in schemes):
+        return [replace(t, body=Dense(_decoded(t)), derived=(*t.derived, INDEXED)) for t in tensors]
+    if len({layout.name for layout in layouts}) < 2:
+        return tensors
+    flat = [t if isinstance(layout, OpenedLayout) else opened(t, layout)
+            for layout, t in zip(layouts, tensors, strict=True)]  # fmt: skip
+    meanings = {plugins.layout(t.layout).scheme(t.shape) for t in flat}
+    if len(meanings) > 1:
+        return tensors
+    return [replace(t, body=replace(t.body, layout=flat[0].layout)) for t in flat if isinstance(t.body, Packed)]
 
 
 class Transpose(Step):
@@ -210,7 +239,7 @@ class Join(ABC):
 
     def _joined(self, tensors: Sequence[Tensor]) -> Tensor:
         ends = [sum(tensor.rows for tensor in tensors[: i + 1]) for i in range(len(tensors))]
-        tensors = [_in_rows(tensor, *ends) for tensor in tensors]
+        tensors = _alike([_in_rows(tensor, *ends) for tensor in tensors])
         first, last = tensors[0], tensors[-1]
         try:
             shape = self.shape([tensor.shape for tensor in tensors])

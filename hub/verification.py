@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hub import difference, divergence, judgement, limits, report, running, verifier
+from hub import difference, divergence, folding, judgement, limits, report, running, verifier
 from hub.alignment import Pair, align
 from hub.diagnosis import Diagnosis
 from hub.diagnosis.settings import differing, lost
@@ -72,9 +72,9 @@ def verify(
 
 
 def exactness(judged: judgement.Judgement, registry: Registry) -> tuple[bool, float]:
-    """Whether every weight is bit-equal, and the effective bits per weight of what is not."""
+    """Whether every weight is bit-equal in its place, and the effective bits per weight of what is not."""
     items = [(item.b, item.result) for item in judged.difference.tensors if item.result is not None]
-    equal = judged.sound and all(result.unequal == 0 for _, result in items)
+    equal = judged.sound and not judged.difference.pair.folded and all(result.unequal == 0 for _, result in items)
     return equal, limits.effective_bits(
         (result.weights, _bits(tensor.shape, tensor.nbytes, tensor.layout, result, registry))
         for tensor, result in items
@@ -128,7 +128,8 @@ def _report(
         "bits_per_weight": round(8 * nbytes / max(1, weights), 4),
         "tensors": tensors,
         "notes": [*(f"setting {s.key}: {s.a} and {s.b}" for s in judged.difference.settings),
-                  *(f"tokenizer: {line}" for line in judged.difference.tokenizer)],
+                  *(f"tokenizer: {line}" for line in judged.difference.tokenizer),
+                  *folding.notes(tensor for side in (pair.a, pair.b) for tensor in side.tensors.values())],
     }  # fmt: skip
     done = "full" if ran is not None and ran.logits["not_run"] is None else "weights"
     return report.figures(
@@ -174,6 +175,7 @@ def accept(
     if prepared is not None and not faulty and not changed:
         with watch.stage("run"):
             equal = all(result.limit_db is None and not result.unequal for result in results)
+            equal = equal and not any(folding.told(entry.tensor) for entry in made.entries)
             bits = limits.effective_bits(
                 (result.weights, _bits(entry.tensor.shape, entry.nbytes, entry.layout, result, plugins))
                 for result, entry in zip(results, made.entries, strict=False)

@@ -119,20 +119,26 @@ class Part(ABC):
 
         Only for parts with one row per index along their axis.
         """
+        assert self.spec.per == 1
+        return self.load_indices(rows)
+
+    def load_indices(self, indices: Sequence[int] | np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """The numbers at any indices along `axis`, `per` logical rows each, in the order given."""
         import numpy as np
 
-        axis = self.spec.axis
-        assert axis is not None and self.spec.per == 1
+        axis, per = self.spec.axis, self.spec.per
+        assert axis is not None
         before, after = self.spec.shape[:axis], self.spec.shape[axis + 1 :]
-        out = np.empty((*before, len(rows), *after), self.spec.dtype.numpy())
-        order = np.argsort(np.asarray(rows), kind="stable")
+        out = np.empty((*before, len(indices), *after), self.spec.dtype.numpy())
+        order = np.argsort(np.asarray(indices), kind="stable")
         first = 0
         while first < len(order):
             last = first + 1
-            while last < len(order) and rows[order[last]] == rows[order[last - 1]] + 1:
+            while last < len(order) and indices[order[last]] == indices[order[last - 1]] + 1:
                 last += 1
             block = order[first:last]
-            out[(slice(None),) * axis + (block,)] = self.load(int(rows[block[0]]), int(rows[block[-1]]) + 1)
+            low, high = int(indices[block[0]]), int(indices[block[-1]]) + 1
+            out[(slice(None),) * axis + (block,)] = self.load(low * per, high * per)
             first = last
         return out
 
@@ -203,6 +209,24 @@ class FilePart(Part):
         for i in range(count):
             self.source.read_into(view[i * length : (i + 1) * length], self.offset + first + i * stride)
         return raw.view(self.spec.dtype.numpy()).reshape(self.spec.tile_shape(start, stop))
+
+    def load_indices(self, indices: Sequence[int] | np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Where rows run across the file, a few bytes each, whole stripes are read: that is far less work."""
+        import numpy as np
+
+        spec = self.spec
+        if not spec.axis or not len(indices):
+            return super().load_indices(indices)
+        numbers = np.asarray(indices)
+        low, high = int(numbers.min()), int(numbers.max()) + 1
+        first, length, count, stride = spec.runs(low * spec.per, high * spec.per)
+        raw = np.empty(length, np.uint8)
+        stripe = raw.view(spec.dtype.numpy()).reshape(high - low, *spec.shape[spec.axis + 1 :])
+        out = np.empty((count, len(numbers), *spec.shape[spec.axis + 1 :]), spec.dtype.numpy())
+        for i in range(count):
+            self.source.read_into(memoryview(raw), self.offset + first + i * stride)
+            out[i] = stripe[numbers - low]
+        return out.reshape(*spec.shape[: spec.axis], *out.shape[1:])
 
     @property
     def span(self) -> Span:

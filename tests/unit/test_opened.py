@@ -143,3 +143,10 @@ def test_tensors_of_such_rows_are_joined(sharing):
     both = np.concatenate([weights(tensors[0], 0, 20), weights(tensors[1], 0, 12)])
     np.testing.assert_array_equal(weights(joined, 0, 32), both)
     np.testing.assert_array_equal(weights(joined, 18, 23), both[18:23])
+
+
+@pytest.mark.parametrize("rows", [[47, 0, 17, 16, 33], [5, 5, 46], list(range(48))[::-1]])
+def test_rows_in_any_order(sharing, rows):
+    tensor = opened(packed(sharing, SHAPE), sharing)
+    for part in tensor.parts.values():
+        np.testing.assert_array_equal(part.load_rows(rows), part.load(0, 48)[rows])

@@ -125,3 +125,14 @@ def test_a_part_beyond_the_end_of_its_file_says_so(tmp_path):
     (tmp_path / "f").write_bytes(bytes(10))
     with FileSource(tmp_path / "f") as source, pytest.raises(FormatError, match="ends after 10 bytes"):
         FilePart(rows_spec(F32, (4,)), source, 0).load(0, 4)
+
+
+@given(SPECS.filter(lambda spec: spec.axis is not None), st.data())
+def test_indices_in_any_order(tmp_path_factory, spec, data):
+    whole = np.arange(math.prod(spec.shape)).astype(spec.dtype.numpy()).reshape(spec.shape)
+    path = tmp_path_factory.getbasetemp() / "indices.bin"
+    path.write_bytes(b"head" + whole.tobytes())
+    chosen = data.draw(st.lists(st.integers(0, spec.shape[spec.axis] - 1), max_size=12))
+    with FileSource(path) as source:
+        for part in (FilePart(spec, source, 4), ArrayPart(whole, spec)):
+            np.testing.assert_array_equal(part.load_indices(chosen), np.take(whole, np.array(chosen, int), spec.axis))
