@@ -79,9 +79,17 @@ def run_all(units: Iterable[Callable[[], T]], threads: int, done: Callable[[T], 
 
 
 def weights(tensor: Tensor, layout: Layout, start: int, stop: int) -> F32Array:
-    """Logical rows `start` to `stop` of a tensor in f32, shape (rows, in) or (rows,)."""
+    """Logical rows `start` to `stop` of a tensor in f32, shape (rows, in) or (rows,).
+
+    Raises:
+        HubError: numbers that the layout refuses, or that cannot be read; names file and tensor.
+    """
     shape = (stop - start, row_length(tensor.shape)) if len(tensor.shape) > 1 else (stop - start,)
-    return layout.decode(arrays_of(tensor, start, stop), shape)
+    try:
+        return layout.decode(arrays_of(tensor, start, stop), shape)
+    except HubError as error:
+        span = next(iter(tensor.parts.values())).span
+        raise error.at(path=span.source.path if span else None, tensor=tensor.stored_name) from None
 
 
 def fill(plan: Plan, registry: Registry, output: AtomicOutput, budget: Budget, progress: Progress) -> None:

@@ -98,7 +98,10 @@ def least_sqnr(scheme: Scheme | DType, shape: Shape) -> float:
     else:
         size = row_length(shape) // max(1, scheme.groups.groups)
     size = max(2, size)
-    return 10 * math.log10(1 + 4**bits / (size - 1)) - _MARGIN_DB
+    found = 10 * math.log10(1 + 4**bits / (size - 1)) - _MARGIN_DB
+    if isinstance(values, Affine) and values.dtype is not None:  # steps between codes grow with them
+        found = min(found, 6.02 * _SIGNIFICAND.get(values.dtype.name, values.bits) - 2 * _MARGIN_DB)
+    return found
 
 
 def precision(scheme: Scheme | DType, stored: float) -> float:

@@ -143,6 +143,14 @@ class PackedInts(Integers):
     codes = "packed"
     signed = False
 
+    def fits(self, shape: Shape) -> str | None:
+        reason = super().fits(shape)
+        if reason is None and self.dense and shape[1] * self.form.bits % 32:
+            return f"rows of {shape[1]} codes of {self.form.bits} bits do not fill whole words"
+        if reason is None and self.form.asym and self.dense and shape[0] * self.form.bits % 32:
+            return f"zero points of {shape[0]} rows, {self.form.bits} bits each, do not fill whole words"
+        return reason
+
     @property
     def dense(self) -> bool:
         """Whether codes straddle words."""
@@ -157,10 +165,7 @@ class PackedInts(Integers):
         if 32 % bits == 0 or not self.dense:
             per = 32 // bits
             return PartSpec(I32, (-(-rows // per), groups), 0, per)
-        if rows % 32 == 0:
-            return PartSpec(I32, (rows // 32, bits, groups), 0, 32)
-        # The last words are not told apart by rows, so all rows are one tile.
-        return PartSpec(I32, (1, word_count(rows, bits), groups), 0, max(1, rows))
+        return PartSpec(I32, (rows // 32, bits, groups), 0, 32)
 
     def read_codes(self, array: np.ndarray[Any, Any], shape: Shape) -> np.ndarray[Any, Any]:
         return codes_of(array, self.form.bits, shape[1], dense=self.dense)
@@ -174,7 +179,9 @@ class PackedInts(Integers):
 
     def write_zeros(self, zeros: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         columns = np.ascontiguousarray(zeros.astype(np.uint8).T)
-        return np.ascontiguousarray(words_of(columns, self.form.bits, dense=self.dense).T)
+        packed = np.ascontiguousarray(words_of(columns, self.form.bits, dense=self.dense).T)
+        whole_words = 32 % self.form.bits == 0 or not self.dense
+        return packed if whole_words else packed.reshape(-1, self.form.bits, packed.shape[1])
 
 
 class Int8s(Integers):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hub.api import Calibration, Quantizer
+from hub.api import E8M0, Calibration, Quantizer
 from hub_safetensors.nearest import rounded
 from hub_safetensors.scaled_floats import ScaledFloats
 from hub_safetensors.scaled_floats import make as layout_of
@@ -33,10 +33,16 @@ class NearestFloats(Quantizer):
         high, wide = self.made.blocks.shape[0] or count, self.made.blocks.shape[1] or columns
         padded = np.pad(np.abs(rows), ((0, -count % high), (0, -columns % wide)))
         largest = padded.reshape(-1, high, padded.shape[1] // wide, wide).max(axis=(1, 3))
-        scale = rounded(np.where(largest == 0, 1, largest / np.float32(most)), self.made.scale)
+        wanted = np.where(largest == 0, 1, largest / np.float32(most))
+        if self.made.scale.name == "u8":
+            exponents = np.clip(np.ceil(np.log2(wanted)) + 127, 0, 254).astype(np.uint8)
+            scale, stored = np.array(E8M0.table, np.float32)[exponents], exponents
+        else:
+            scale = rounded(wanted, self.made.scale)
+            stored = scale.astype(self.made.scale.numpy())
         each = np.repeat(np.repeat(scale, high, axis=0)[:count], wide, axis=1)[:, :columns]
         codes = np.clip(rows / each, -most, most).astype(self.made.codes.numpy())
-        return {"weight": codes, "scale": scale.astype(self.made.scale.numpy())}
+        return {"weight": codes, "scale": stored}
 
 
 def make(layout: str) -> NearestFloats:

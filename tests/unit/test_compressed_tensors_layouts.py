@@ -21,15 +21,15 @@ F16 = make("ct.pack/4bit-g32-f16").form.scale
 
 @pytest.mark.parametrize("bits", range(2, 9))
 def test_words_are_the_librarys(bits: int) -> None:
-    layout = make(f"ct.pack/{bits}bit-g34-f16-asym")
+    layout = make(f"ct.pack/{bits}bit-g32-f16-asym")
     codes = PACKED[f"{bits}_v"].astype(int) + (1 << (bits - 1))
     words, zeros = PACKED[f"{bits}_w"], PACKED[f"{bits}_z"]
-    parts = layout.parts((40, 100))
+    parts = layout.parts((64, 96))
     assert parts["packed"].shape == words.shape
     assert parts["zero"].nbytes == zeros.nbytes
-    np.testing.assert_array_equal(layout.read_codes(words, (40, 100)), codes)
+    np.testing.assert_array_equal(layout.read_codes(words, (64, 96)), codes)
     np.testing.assert_array_equal(layout.write_codes(codes), words)
-    np.testing.assert_array_equal(layout.read_zeros(zeros.reshape(parts["zero"].shape), (40, 3)), codes[:, :3])
+    np.testing.assert_array_equal(layout.read_zeros(zeros.reshape(parts["zero"].shape), (64, 3)), codes[:, :3])
     np.testing.assert_array_equal(layout.write_zeros(codes[:, :3]).reshape(zeros.shape), zeros)
 
 

@@ -1,0 +1,128 @@
+"""compressed-tensors, fp8 checkpoints whose tensors contradict each other or the config: one line each."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from hostile_run import refused
+
+import hub
+
+PREFIX = "model.layers.0.self_attn.k_proj"
+TINY = Path(__file__).parents[1] / "data" / "tiny-llama"
+
+
+def read(folder):
+    raw = (folder / "model.safetensors").read_bytes()
+    length = int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8 : 8 + length])
+    header.pop("__metadata__")
+    data = raw[8 + length :]
+    tensors = {n: (i["dtype"], i["shape"], data[slice(*i["data_offsets"])]) for n, i in header.items()}
+    return json.loads((folder / "config.json").read_text()), tensors
+
+
+def write(folder, config, tensors):
+    header, at = {}, 0
+    for name, (dtype, shape, data) in tensors.items():
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + len(data)]}
+        at += len(data)
+    text = json.dumps(header).encode()
+    body = b"".join(data for _, _, data in tensors.values())
+    (folder / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + body)
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    root = tmp_path_factory.mktemp("whole")
+    variants = {"int": "compressed-tensors:4bit-g128", "asym": "compressed-tensors:4bit-g64-asym"}
+    variants |= {"nvfp4": "compressed-tensors:nvfp4", "fp8": "fp8:block"}
+    for name, to in variants.items():
+        hub.convert(TINY, root / name, to=to, verify="none")
+    return root
+
+
+def lost(role):
+    return lambda _, tensors: tensors.pop(f"{PREFIX}.{role}")
+
+
+def put(role, dtype=None, shape=None, data=None):
+    def change(_, tensors):
+        was = tensors[f"{PREFIX}.{role}"]
+        tensors[f"{PREFIX}.{role}"] = (
+            dtype or was[0],
+            was[1] if shape is None else shape,
+            was[2] if data is None else data,
+        )
+
+    return change
+
+
+def told(**settings):
+    return lambda config, _: config.update(settings)
+
+
+def of_weights(**settings):
+    return lambda config, _: config["config_groups"]["group_0"]["weights"].update(settings)
+
+
+def first_bytes(role, data):
+    def change(_, tensors):
+        dtype, shape, was = tensors[f"{PREFIX}.{role}"]
+        tensors[f"{PREFIX}.{role}"] = (dtype, shape, data + was[len(data) :])
+
+    return change
+
+
+CASES = {
+    "no scales": ("int", lost("weight_scale"), ("weight_scale", "missing")),
+    "no codes": ("int", lost("weight_packed"), ("weight_packed", "missing")),
+    "no shape": ("int", lost("weight_shape"), ("weight_shape", "missing")),
+    "no zero points": ("asym", lost("weight_zero_point"), ("weight_zero_point", "missing")),
+    "narrow codes": (
+        "int",
+        put("weight_packed", shape=[128, 16], data=bytes(4 * 128 * 16)),
+        ("[128, 16]", "[128, 32]"),
+    ),
+    "no rows": ("int", put("weight_packed", shape=[0, 32], data=b""), ("[0, 32]",)),
+    "shape of zeros": ("int", put("weight_shape", data=bytes(16)), ("0 x 0",)),
+    "scales as integers": ("int", put("weight_scale", dtype="I16"), ("i16",)),
+    "not a number": ("int", first_bytes("weight_scale", b"\xc0\x7f"), ("k_proj", "not finite")),
+    "other bits": ("int", of_weights(num_bits=8), ("8 bits",)),
+    "other groups": ("int", of_weights(group_size=64), ("weight_scale", "64")),
+    "asymmetric": ("int", of_weights(symmetric=False), ("weight_zero_point", "missing")),
+    "symmetric": ("asym", of_weights(symmetric=True), ("zero points", "symmetric")),
+    "ignored": ("int", told(ignore=["re:.*k_proj"]), ("ignore list",)),
+    "for no group": ("int", lambda c, _: c["config_groups"]["group_0"].update(targets=["re:x"]), ("no group",)),
+    "hostile pattern": ("int", told(ignore=["re:(a*)*(?<=b)"]), ("regular expression",)),
+    "no groups": ("int", told(config_groups={}), ("config_groups",)),
+    "unknown format": ("int", lambda c, _: c["config_groups"]["group_0"].update(format="marlin-24"), ("marlin-24",)),
+    "sparse": ("int", told(sparsity_config={"format": "sparse-bitmask"}), ("sparse",)),
+    "frozen": ("int", told(quantization_status="frozen"), ("frozen",)),
+    "groups as a list": ("int", told(config_groups=[1]), ("config_groups", "object")),
+    "no global scale": ("nvfp4", lost("weight_global_scale"), ("weight_global_scale", "missing")),
+    "global scale of zero": ("nvfp4", put("weight_global_scale", data=bytes(4)), ("k_proj", "weight_global_scale")),
+    "NaN in E4M3": ("nvfp4", first_bytes("weight_scale", b"\x7f"), ("k_proj", "weight_scale")),
+    "fp8 without scales": ("fp8", lost("weight_scale_inv"), ("weight_scale_inv", "missing")),
+    "fp8 in other squares": ("fp8", told(weight_block_size=[64, 64]), ("weight_scale_inv", "[64, 64]")),
+    "fp8 with no sizes": ("fp8", told(weight_block_size=[0, 128]), ("weight_block_size",)),
+    "fp8 not a number": ("fp8", first_bytes("weight_scale_inv", b"\x00\x00\xc0\x7f"), ("k_proj", "not finite")),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_one_line(made, tmp_path, name: str) -> None:
+    source, change, words = CASES[name]
+    folder = tmp_path / "m"
+    shutil.copytree(made / source, folder)
+    config, tensors = read(folder)
+    change(config["quantization_config"], tensors)
+    write(folder, config, tensors)
+    refused(
+        "convert", folder, tmp_path / "out", "--to", "safetensors:f32", "--verify", "none", names=words, watch=folder
+    )
