@@ -135,6 +135,8 @@ def _make(model: Model, to: str, variant: str, recipe: Recipe, registry: Registr
     laid = [_laid(entry, registry) for entry in entries]
     files, metadata, last = writer.lay_out(laid, model, configured, tokenizer, request)
     _check_files(entries, files, registry)
+    notes = [*model.notes, *_told(model, writer, configured), *folding.notes(tensors)]
+    notes += [*more, *_unmatched(recipe, entries), *last]
     return Plan(
         source=model,
         target_format=to,
@@ -145,18 +147,7 @@ def _make(model: Model, to: str, variant: str, recipe: Recipe, registry: Registr
         files=files,
         metadata=metadata,
         dropped=dropped,
-        notes=list(
-            dict.fromkeys(
-                [
-                    *model.notes,
-                    *_told(model, writer, configured),
-                    *folding.notes(tensors),
-                    *more,
-                    *_unmatched(recipe, entries),
-                    *last,
-                ]
-            )  # fmt: skip
-        ),
+        notes=list(dict.fromkeys(notes)),
         settings=recipe.settings,
     )
 
