@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from hub.alignment import Pair
 from hub.diagnosis.finding import Diagnosis
 from hub.diagnosis.roles import Roles, roles
-from hub.diagnosis.settings import Differing, differing
+from hub.diagnosis.settings import Differing, differing, untold
 from hub.diagnosis.tokens import vocabulary
 from hub.errors import HubError
 from hub.ir.derived import TurnedPart
@@ -219,6 +219,11 @@ def data(found: Difference) -> dict[str, Any]:
         "a": _side(found.pair.a.model),
         "b": _side(found.pair.b.model),
         "settings": [{"key": item.key, "a": item.a, "b": item.b} for item in found.settings],
+        "untold": [
+            {"key": item.key, "side": name, "value": item.a}
+            for name, side, other in (("a", found.pair.a, found.pair.b), ("b", found.pair.b, found.pair.a))
+            for item in untold(side, other)
+        ],
         "tensors": [_tensor(item) for item in found.tensors],
         "only_a": list(found.only_a),
         "only_b": list(found.only_b),

@@ -41,18 +41,21 @@ def differing(pair: Pair) -> list[Differing]:
     return [item for item in _all(first, second) if item.key in told_a and item.key in told_b]
 
 
-def lost(pair: Pair) -> Iterator[Diagnosis]:
-    """Settings that differ because the second model's format has no words for them; no mistake of anybody's, but
-    where answers differ, a cause."""
-    first, second = pair.a.configured, pair.b.configured
+def untold(a: Side, b: Side) -> list[Differing]:
+    """Settings of `a` that differ because the format of `b` has no words for them."""
+    first, second = a.configured, b.configured
     if first is None or second is None:
-        return
-    told = _told(pair.b, first, second)
-    for item in _all(first, second):
-        if item.key not in told and item.a is not None:
-            read = f"the source has {_shown(item.a)}, it is read as {_shown(item.b)}"
-            said = f"{pair.b.model.format} cannot tell {item.key}: {read}"
-            yield Diagnosis("setting lost", None, said, "--verify weights, if that does not matter")
+        return []
+    told = _told(b, first, second)
+    return [item for item in _all(first, second) if item.key not in told and item.a is not None]
+
+
+def lost(pair: Pair) -> Iterator[Diagnosis]:
+    """What is untold in the second model: no mistake of anybody's, but where answers differ, a cause."""
+    for item in untold(pair.a, pair.b):
+        read = f"the source has {_shown(item.a)}, it is read as {_shown(item.b)}"
+        said = f"{pair.b.model.format} cannot tell {item.key}: {read}"
+        yield Diagnosis("setting lost", None, said, "--verify weights, if that does not matter")
 
 
 def _all(first: Configured, second: Configured) -> list[Differing]:
