@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 TOKENS = 256
 """Tokens run where nobody says how many."""
+MOST_TOKENS = 1 << 24
+"""Most tokens run: of a model of a billion weights that takes weeks."""
 BUILT_IN = "built-in sample"
 SEEDED = "seeded ids"
 _SEED = 20261121
@@ -85,13 +87,15 @@ def make(
         name: where `text` is from.
 
     Raises:
-        UsageError: less than two tokens, or a text for a model without a tokenizer.
+        UsageError: less than two tokens or more than `MOST_TOKENS`, or a text for a model without a tokenizer.
         ConfigError: the tokenizer gives ids that the model does not have, or is of an unknown kind.
     """
     import numpy as np
 
     if tokens < 2:
         raise UsageError(f"{tokens} tokens, at least 2 are needed")
+    if tokens > MOST_TOKENS:
+        raise UsageError(f"{tokens} tokens, at most {MOST_TOKENS} are run")
     length = min(context, max(_SHORTEST, min(_LONGEST, tokens // 4)), tokens)
     count = max(1, tokens // length)
     if tokenizer is None:
