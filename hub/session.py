@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hub.errors import OutputError, UsageError, VerifyError, printable
+from hub.errors import HubError, OutputError, UsageError, VerifyError, printable
 from hub.ir.model import Model
 from hub.plugins import registry
 from hub.recipe import Recipe, Rule
@@ -230,6 +230,8 @@ def check_target(made: Plan, final: Path, force: bool, report_to: str | os.PathL
     kept = _files(made.source)
     if any(_same_file(final, path) for path in kept):
         raise OutputError("it is the source itself, or a file of it", path=final, remedy="give another name")
+    if made.writer.folder and final.is_dir():
+        _check_replaced(final, kept, made.target_format)
     if report_to is None:
         return
     check_free(report_to, folder=False, force=True)
@@ -237,6 +239,26 @@ def check_target(made: Plan, final: Path, force: bool, report_to: str | os.PathL
         raise OutputError(
             "the report would replace the output or a file of the source", path=report_to, remedy="give another name"
         )
+
+
+def _check_replaced(folder: Path, kept: Sequence[str], format: str) -> None:
+    """A folder is replaced with all that is in it, so it must be an earlier output and nothing more.
+
+    Raises:
+        OutputError: it has the source in it, or something that is no model of that format.
+    """
+    inside = os.path.realpath(folder)
+    if any(os.path.commonpath([inside, os.path.realpath(path)]) == inside for path in kept):
+        raise OutputError("the source lies in it, and would go with it", path=folder, remedy="give another name")
+    try:
+        known = not any(folder.iterdir()) or registry().detect(os.fspath(folder)).name == format
+    except HubError:
+        known = False
+    if not known:
+        raise OutputError(
+            f"--force replaces models, and this folder holds none of format {format}",
+            path=folder, remedy="give another name, or remove it first",
+        )  # fmt: skip
 
 
 def _files(model: Model) -> list[str]:

@@ -16,6 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from hub.diagnosis.case import Case
 from hub.diagnosis.codes import nibble_order, scale_sign, zero_point
 from hub.diagnosis.finding import Diagnosis, Guess, Hypothesis
@@ -48,6 +50,7 @@ LEAST_DB = 3.0
 """What it must explain at least."""
 
 
+@np.errstate(all="ignore")  # damaged weights may be anything; what they give no number for is no explanation
 def diagnose(case: Case) -> Diagnosis | None:
     """The mistake that explains a tensor best, or None.
 

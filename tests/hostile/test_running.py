@@ -47,6 +47,7 @@ def test_rope_settings_that_give_no_numbers(tmp_path: Path, changes: Mapping[str
     assert "frequencies that are not finite" in line or "the limit is 2^28" in line
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("threads", ["1", "2"])
 def test_weights_that_overflow(tmp_path: Path, threads: str) -> None:
     made = {
@@ -131,3 +132,17 @@ def test_a_model_that_is_cut_short_while_it_runs(
 def test_numbers_of_tokens_that_nobody_runs(tmp_path: Path, count: int) -> None:
     model = folder(tmp_path / "m")
     refused("convert", model, tmp_path / "out.gguf", "--to", "gguf:f32", "--tokens", count, status=2, watch=tmp_path)
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_output_of_any_numbers_is_diagnosed_in_one_line(tmp_path: Path) -> None:
+    """NaN, infinite and huge weights: the figures of the diagnosis are no numbers then, and no warnings either."""
+    random = np.random.default_rng(1)
+    made = {}
+    for name, (dtype, shape, raw) in tensors().items():
+        values = np.frombuffer(raw, "<f4").copy()
+        at = random.integers(0, values.size, max(1, values.size // 8))
+        values[at] = random.choice(np.array([np.nan, np.inf, -np.inf, 3e38], "<f4"), at.size)
+        made[name] = dtype, shape, values.tobytes()
+    good, bad = folder(tmp_path / "good"), folder(tmp_path / "bad", model=packed(made))
+    refused("verify", good, bad, names=[str(bad), "do not agree with the source"], status=3, watch=tmp_path)
