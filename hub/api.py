@@ -48,8 +48,8 @@ from hub.ir.values import Affine, Codebook, Const, Dense, Quantized
 from hub.layout import Holding, Layout
 from hub.quantizer import Calibration, Quantizer
 from hub.recipe import Recipe
-from hub.tokenize import Encoder
-from hub.tokenizer_json import added_tokens, named_tokens, tokenizer_json, unique_texts
+from hub.tokens.encoder import Encoder
+from hub.tokens.tokenizer_json import added_tokens, named_tokens, tokenizer_json, unique_texts
 
 __all__ = [
     "API_VERSION",

@@ -194,9 +194,9 @@ def test_text_and_tokens(hub, right, tmp_path):
 
 def test_figures_agree_with_plain_numpy(right):
     """Mean KL and perplexity from whole logits in float64, without the kernel."""
-    from hub import divergence, running
     from hub.pipeline import Silent
     from hub.runner import Runner
+    from hub.verification import divergence, running
 
     with api.open(TINY) as a, api.open(right("tiny-llama", "gguf:q4_0")) as b:
         sample = running.prepare(a, running.Request(128), 1).sample

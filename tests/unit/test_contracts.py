@@ -14,7 +14,7 @@ from hub.ir.values import Affine, Codebook, Const, Dense, Quantized
 from hub.layout import DENSE, Layout
 from hub.plugins import registry
 from hub.tiles import step
-from hub.verifier import least_sqnr
+from hub.verification.verifier import least_sqnr
 
 B32 = Blocks((1, 32))
 

@@ -18,11 +18,18 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from hub.diagnosis.case import Case
-from hub.diagnosis.codes import nibble_order, scale_sign, zero_point
-from hub.diagnosis.finding import Diagnosis, Guess, Hypothesis
-from hub.diagnosis.order import another_tensor, expert_rows, fused_halves, rotary_rows, shifted_rows, transposed
-from hub.diagnosis.values import factor, norm_plus_one, nothing, sign
+from hub.verification.diagnosis.case import Case
+from hub.verification.diagnosis.codes import nibble_order, scale_sign, zero_point
+from hub.verification.diagnosis.finding import Diagnosis, Guess, Hypothesis
+from hub.verification.diagnosis.order import (
+    another_tensor,
+    expert_rows,
+    fused_halves,
+    rotary_rows,
+    shifted_rows,
+    transposed,
+)
+from hub.verification.diagnosis.values import factor, norm_plus_one, nothing, sign
 
 __all__ = ["HYPOTHESES", "Case", "Diagnosis", "Guess", "diagnose"]
 

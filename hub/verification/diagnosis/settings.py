@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from hub.alignment import Pair, Side
 from hub.architecture import Configured
-from hub.diagnosis.finding import Diagnosis
 from hub.errors import HubError
+from hub.verification.alignment import Pair, Side
+from hub.verification.diagnosis.finding import Diagnosis
 
 _HEADS = ("num_attention_heads", "num_key_value_heads", "head_dim")
 _NO_SCALING = ("none", b"none", 0, 1)

@@ -10,11 +10,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from hub.alignment import Pair
-from hub.diagnosis.finding import Diagnosis
-from hub.diagnosis.roles import Roles, roles
-from hub.diagnosis.settings import Differing, differing, untold
-from hub.diagnosis.tokens import vocabulary
 from hub.errors import HubError
 from hub.ir.derived import TurnedPart
 from hub.ir.tensor import Tensor
@@ -23,7 +18,12 @@ from hub.pipeline import Progress, run_all, weights
 from hub.plugins import Registry
 from hub.tiles import Budget, step, tiles
 from hub.transforms import Transpose
-from hub.verifier import TensorResult
+from hub.verification.alignment import Pair
+from hub.verification.diagnosis.finding import Diagnosis
+from hub.verification.diagnosis.roles import Roles, roles
+from hub.verification.diagnosis.settings import Differing, differing, untold
+from hub.verification.diagnosis.tokens import vocabulary
+from hub.verification.verifier import TensorResult
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hub.errors import ConfigError, UsageError
 from hub.io.text import text_file
 from hub.ir.tokenizer import Tokenizer
-from hub.tokenize import Encoder
+from hub.tokens.encoder import Encoder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,7 +58,7 @@ class Sample:
 @cache
 def built_in() -> str:
     """The built-in sample: English prose, code, a dozen scripts, tables and numbers, some 2900 bytes of UTF-8."""
-    return resources.files("hub").joinpath("sample.txt").read_text("utf-8")
+    return resources.files(__package__).joinpath("sample.txt").read_text("utf-8")
 
 
 def of_file(path: str | os.PathLike[str]) -> str:
