@@ -50,8 +50,8 @@ from hub.microscaling import E4M3_END, E8M0, HALF_E8M0, HALF_UE4M3, TWICE_E2M1
 from hub.quantizer import Calibration, Quantizer
 from hub.recipe import Recipe
 from hub.schemes import scheme_of
-from hub.tokenize import Encoder
-from hub.tokenizer_json import added_tokens, named_tokens, tokenizer_json, unique_texts
+from hub.tokens.encoder import Encoder
+from hub.tokens.tokenizer_json import added_tokens, named_tokens, tokenizer_json, unique_texts
 
 __all__ = [
     "API_VERSION",

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hub.errors import OutputError, UsageError, VerifyError, printable
+from hub.errors import HubError, OutputError, UsageError, VerifyError, printable
 from hub.ir.model import Model
 from hub.plugins import registry
 from hub.recipe import Recipe, Rule
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from hub.pipeline import Progress
     from hub.planner import Plan
     from hub.runner import Mode
-    from hub.running import Prepared
     from hub.tiles import Budget
+    from hub.verification.running import Prepared
 
 Verify = Literal["none", "weights", "full"]
 DEFAULT_MEMORY = 1 << 30
@@ -156,10 +156,11 @@ def convert(
         VerifyError: written, but it does not agree with its source; kept as ``TARGET.rejected``.
         HubError: anything else; nothing is left behind.
     """
-    from hub import pipeline, planner, report, verification
+    from hub import pipeline, planner, report
     from hub.io.atomic import AtomicOutput, check_room
     from hub.memory import Watch
     from hub.scan import scan
+    from hub.verification import checks
 
     plugins, watch, progress = registry(), report.Stopwatch(), progress or pipeline.Silent()
     budget = _resources(threads, max_memory)
@@ -178,14 +179,14 @@ def convert(
         with watch.stage("scan"):
             scan(made, plugins, budget, progress)
         check_room(final, made.size)
-        checked = verification.Checked()
+        checked = checks.Checked()
         with AtomicOutput(final, folder=made.writer.folder, force=force) as output:
             with watch.stage("convert"):
                 pipeline.fill(made, plugins, output, budget, progress)
                 output.seal()
             if verify != "none":
                 with plugins.reader(made.target_format).open(os.fspath(output.path)) as written:
-                    checked = verification.accept(made, written, prepared, plugins, budget, watch, progress)
+                    checked = checks.accept(made, written, prepared, plugins, budget, watch, progress)
                 model.check_unchanged()  # else a source that changed would look like a faulty output
             landed = output.reject() if checked.wrong else output.commit()
         # As the user spelled it, not as it resolves.
@@ -202,8 +203,8 @@ def convert(
 
 
 def prepare(model: Model, text: str | os.PathLike[str] | None, tokens: int | None, threads: int) -> Prepared:
-    """Choose what `full` verification runs on; see `hub.running.prepare`."""
-    from hub import running, sample
+    """Choose what `full` verification runs on; see `hub.verification.running.prepare`."""
+    from hub.verification import running, sample
 
     given = None if text is None else sample.of_file(text)
     name = sample.BUILT_IN if text is None else os.fspath(text)
@@ -230,6 +231,8 @@ def check_target(made: Plan, final: Path, force: bool, report_to: str | os.PathL
     kept = _files(made.source)
     if any(_same_file(final, path) for path in kept):
         raise OutputError("it is the source itself, or a file of it", path=final, remedy="give another name")
+    if made.writer.folder and final.is_dir():
+        _check_replaced(final, kept, made.target_format)
     if report_to is None:
         return
     check_free(report_to, folder=False, force=True)
@@ -237,6 +240,26 @@ def check_target(made: Plan, final: Path, force: bool, report_to: str | os.PathL
         raise OutputError(
             "the report would replace the output or a file of the source", path=report_to, remedy="give another name"
         )
+
+
+def _check_replaced(folder: Path, kept: Sequence[str], format: str) -> None:
+    """A folder is replaced with all that is in it, so it must be an earlier output and nothing more.
+
+    Raises:
+        OutputError: it has the source in it, or something that is no model of that format.
+    """
+    inside = os.path.realpath(folder)
+    if any(os.path.commonpath([inside, os.path.realpath(path)]) == inside for path in kept):
+        raise OutputError("the source lies in it, and would go with it", path=folder, remedy="give another name")
+    try:
+        known = not any(folder.iterdir()) or registry().detect(os.fspath(folder)).name == format
+    except HubError:
+        known = False
+    if not known:
+        raise OutputError(
+            f"--force replaces models, and this folder holds none of format {format}",
+            path=folder, remedy="give another name, or remove it first",
+        )  # fmt: skip
 
 
 def _files(model: Model) -> list[str]:
@@ -324,8 +347,9 @@ def verify(
         VerifyError: they do not agree; names the mistakes and the worst tensors.
         HubError: one of them cannot be read, or the source is damaged.
     """
-    from hub import pipeline, report, verification
+    from hub import pipeline, report
     from hub.memory import Watch
+    from hub.verification import checks
 
     watch, budget = report.Stopwatch(), _resources(threads, max_memory)
     with Watch(), open(source, format=source_format) as a, open(output, format=output_format) as b:
@@ -333,7 +357,7 @@ def verify(
         prepared = prepare(a, text, tokens, budget.threads) if level == "full" else None
         if on_cost and prepared is not None and prepared.cost:
             on_cost(prepared.cost)
-        out, wrong = verification.verify(
+        out, wrong = checks.verify(
             a, b, registry(), budget, watch, progress or pipeline.Silent(), prepared=prepared,
             hashes=report_to is not None,
         )  # fmt: skip
@@ -365,8 +389,9 @@ def diff(
     Raises:
         HubError: one of them cannot be read, or their names cannot be brought together.
     """
-    from hub import difference, pipeline, report
-    from hub.alignment import align
+    from hub import pipeline, report
+    from hub.verification import difference
+    from hub.verification.alignment import align
 
     budget = _resources(threads, max_memory)
     with open(a, format=a_format) as first, open(b, format=b_format) as second:
@@ -425,7 +450,8 @@ def logits(
         UsageError: ids outside the vocabulary, or more than the model can see; a text without a tokenizer.
         HubError: the model cannot be run, or gives numbers that are not finite; nothing is written then.
     """
-    from hub import answers, pipeline
+    from hub import pipeline
+    from hub.measures import answers
     from hub.runner import Runner
 
     if (ids is None) == (text is None):
@@ -458,7 +484,7 @@ def evaluate(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """The perplexity of a text, computed as llama.cpp's tool does; see `hub.perplexity`.
+    """The perplexity of a text, computed as llama.cpp's tool does; see `hub.measures.perplexity`.
 
     Args:
         text: a text file.
@@ -474,8 +500,9 @@ def evaluate(
         UsageError: the text is too short, or the model has no tokenizer or cannot see that many tokens.
         HubError: the model cannot be run, or gives numbers that are not finite.
     """
-    from hub import chunks as cut
-    from hub import perplexity, pipeline
+    from hub import pipeline
+    from hub.measures import chunks as cut
+    from hub.measures import perplexity
     from hub.runner import Runner
 
     length = cut.CONTEXT if context is None else context
@@ -513,7 +540,7 @@ def imatrix(
     force: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Write how much the inputs of every matrix weigh on a text; see `hub.importance`.
+    """Write how much the inputs of every matrix weigh on a text; see `hub.measures.importance`.
 
     Args:
         output: the file to write.
@@ -529,11 +556,12 @@ def imatrix(
         UsageError: as `evaluate`, or the format has no such files.
         HubError: the model cannot be run, or gives numbers that are not finite; nothing is written then.
     """
-    from hub import chunks as cut
-    from hub import importance, pipeline
+    from hub import pipeline
     from hub.architecture import configure
     from hub.format import CalibrationText
     from hub.io.atomic import write_pieces
+    from hub.measures import chunks as cut
+    from hub.measures import importance
     from hub.runner import Runner
 
     started = time.monotonic()

@@ -8,13 +8,14 @@ depends on schemes first and, where they leave it open, on scales, zero points a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+import hub_native
 from hub.decoding import decode
-from hub.dtypes import DType, widens
+from hub.dtypes import I8, U8, DType, widens
 from hub.errors import ConfigError
 from hub.ir.groups import Blocks, Index
 from hub.ir.part import ArrayPart, Part, PartSpec
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 ROOM = 0x1FF
 """Low bits of an f32 scale that must be clear for ``scale * code + offset`` to round no more than
 ``scale * (code - zero)`` does: codes and zero points of 8 bits take nine."""
+
+
+FAR = 1 << 14
+"""No code of 8 bits that moves as far is a code; sums of it are still integers of 16 bits."""
 
 
 class Misfit(Exception):
@@ -76,6 +81,13 @@ def carry(body: Quantized, source: Scheme, target: Scheme) -> Carried:
         raise Misfit(reason)
     if source == target:
         return Carried(body, None)
+    if _only_groups_differ(source, target):
+        return Carried(_regrouped(body, source, target), None)
+    if _splits(body, source, target):
+        # What is told anew is told once for each group that there is, and only then for each of the smaller ones.
+        between = replace(target, groups=source.groups)
+        told = carry(body, source, between)
+        return told if between == target else Carried(_regrouped(told.body, between, target), told.lost)
     grid = _Grid(body, source, target)
     scale = grid.spread(body.scale)
     lost: list[str] = []
@@ -88,12 +100,60 @@ def carry(body: Quantized, source: Scheme, target: Scheme) -> Carried:
         codes,
         target.values,
         grid.told(target.scale, body.scale, scale, "scale", lost),
-        target.groups,
+        target.groups if isinstance(target.groups, Blocks) else body.groups,
         grid.told(target.zero, body.zero, zero, "zero point", lost),
         grid.told(target.offset, body.offset, offset, "offset", lost),
         body.signs,
     )
     return Carried(made, lost[0] if lost else None)
+
+
+def _only_groups_differ(source: Scheme, target: Scheme) -> bool:
+    """Whether nothing has to be told in other numbers."""
+    fields = (target.scale, target.zero, target.offset)
+    return replace(source, groups=target.groups) == target and not any(isinstance(f, Scheme) for f in fields)
+
+
+def _splits(body: Quantized, source: Scheme, target: Scheme) -> bool:
+    """Whether rectangles become smaller rectangles, by which nothing else is told that depends on them."""
+    fields = (source.scale, source.zero, source.offset, target.scale, target.zero, target.offset)
+    return (
+        isinstance(source.groups, Blocks)
+        and isinstance(target.groups, Blocks)
+        and source.groups != target.groups
+        and body.groups == source.groups
+        and not any(isinstance(f, Scheme) for f in fields)
+    )
+
+
+def _regrouped(body: Quantized, source: Scheme, target: Scheme) -> Quantized:
+    """`body` with its stored numbers, as they are, for each group of the target.
+
+    Raises:
+        Misfit: groups cannot be told so, a zero point lies beyond the codes, or a constant is not the target's.
+    """
+    grid = _Grid(body, source, target)
+
+    def told(field: Field, was: Value, what: str) -> Value:
+        if isinstance(field, Stored) and isinstance(was, Dense):
+            kept = grid.chosen(_all(was.part))
+            return Dense(ArrayPart(kept, PartSpec(field.dtype, kept.shape, 0, max(1, grid.per_row))))
+        return grid.told(field, was, grid.spread(was), what, [])
+
+    zero = told(target.zero, body.zero, "zero point")
+    if isinstance(zero, Dense) and isinstance(target.values, Affine) and target.values.dtype is None:
+        low, high = _range(target.values)
+        stored = decode(zero)
+        if stored.size and not (stored.min() >= low and stored.max() <= high):
+            raise Misfit("zero points lie beyond those of the target")
+    return replace(
+        body,
+        values=target.values,
+        scale=told(target.scale, body.scale, "scale"),
+        groups=target.groups if isinstance(target.groups, Blocks) else body.groups,
+        zero=zero,
+        offset=told(target.offset, body.offset, "offset"),
+    )
 
 
 def _structure(source: Scheme, target: Scheme) -> str | None:
@@ -211,7 +271,10 @@ class _Grid:
         shape = len(self.rows), len(self.columns)
         if isinstance(value, Const):
             return np.full(shape, value.value, np.float64)
-        found = decode(value).astype(np.float64)
+        return self.chosen(decode(value).astype(np.float64))
+
+    def chosen(self, found: Array) -> Array:
+        """Numbers per group as they are stored, those of each group of the target: (row blocks, groups)."""
         if found.ndim != 2:
             whole = isinstance(self.body.groups, Blocks) and self.body.groups.shape[0] == 0
             found = found.reshape(1 if whole else self.body.shape[0], -1)
@@ -303,16 +366,34 @@ def _whole_offsets(offset: Array, scale: Array) -> Array:
 def _moved(body: Quantized, grid: _Grid, move: Array, allowed: tuple[int, int], values: Affine) -> Part:
     if not np.any(move) and (body.values == values):
         return body.codes
-    codes = _all(body.codes).reshape(body.shape).astype(np.int32)
-    if np.any(move):
-        same = move.flat[0] if np.all(move == move.flat[0]) else None
-        codes = codes + (np.int32(same) if same is not None else grid.over_codes(move).astype(np.int32))
-        if codes.size and (codes.min() < allowed[0] or codes.max() > allowed[1]):
-            raise Misfit(f"codes lie beyond {allowed[0]} to {allowed[1]}")
-    from hub.dtypes import I8, U8
-
+    rows, columns = body.shape
+    codes = np.ascontiguousarray(_all(body.codes).reshape(body.shape))
     dtype = I8 if values.signed else U8
-    return ArrayPart(codes.astype(dtype.numpy()), PartSpec(dtype, body.shape))
+    if np.any(move):
+        if np.any(move != np.rint(move)):
+            raise Misfit("zero points are not whole numbers")
+        if grid.as_they_are:  # columns of a group are anywhere: a row of moves for each row of codes
+            moves, height, width = grid.over_codes(np.clip(move, -FAR, FAR).astype(np.int16)), 1, 1
+        else:
+            moves, height, width = (
+                np.clip(move, -FAR, FAR).astype(np.int16),
+                grid.per_row or rows,
+                grid.width or columns,
+            )
+        moved = np.empty(body.shape, dtype.numpy())
+        inside = hub_native.move_codes(
+            codes.view(np.uint8),
+            codes.dtype.kind == "i",
+            np.ascontiguousarray(moves),
+            max(1, height),
+            max(1, width),
+            *allowed,
+            moved.view(np.uint8),
+        )
+        if not inside:
+            raise Misfit(f"codes lie beyond {allowed[0]} to {allowed[1]}")
+        codes = moved
+    return ArrayPart(codes.astype(dtype.numpy(), copy=False), PartSpec(dtype, body.shape))
 
 
 def _all(part: Part) -> Any:

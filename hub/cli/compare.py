@@ -125,6 +125,9 @@ def _differences(data: Mapping[str, Any], *, everything: bool) -> None:
         click.echo(f"{side}: {printable(about['path'], 200)} ({about['format']}, {printable(about['architecture'])})")
     for item in data["settings"]:
         click.echo(f"setting {item['key']}: {printable(item['a'], 80)} and {printable(item['b'], 80)}")
+    for item in data["untold"]:
+        other = data["b" if item["side"] == "a" else "a"]["format"]
+        click.echo(f"note: {item['side']} has {item['key']} {printable(item['value'], 80)}, which {other} cannot tell")
     for line in data["tokenizer"]:
         click.echo(f"tokenizer: {printable(line, 300)}")
     for side in ("a", "b"):

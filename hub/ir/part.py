@@ -203,6 +203,9 @@ class FilePart(Part):
     def load(self, start: int, stop: int) -> np.ndarray[Any, Any]:
         import numpy as np
 
+        axis = self.spec.axis
+        if axis is not None and self.spec.window(start, stop)[1] > self.spec.shape[axis]:
+            raise IndexError(f"rows {start} to {stop} of a part of shape {self.spec.shape}")  # else a neighbour's bytes
         first, length, count, stride = self.spec.runs(start, stop)
         raw = np.empty(length * count, np.uint8)
         view = memoryview(raw)

@@ -25,6 +25,11 @@ def difference(data: Mapping[str, Any]) -> str:
     a, b = (shortened(side.rstrip("/").rpartition("/")[2] or side, 60) for side in sides)
     alone = {side: [str(name) for name in data.get(f"only_{side}") or ()] for side in "ab"}
     settings = [item for item in data.get("settings") or () if isinstance(item, Mapping)]
+    untold = [
+        f"{str(item.get('side')).upper()} has {item.get('key')} {shortened(str(item.get('value')), 80)}"
+        for item in data.get("untold") or ()
+        if isinstance(item, Mapping)
+    ]
     tokenizer = [str(line) for line in data.get("tokenizer") or ()]
     head = [
         tag("h1", f"{a} against {b}"),
@@ -37,6 +42,7 @@ def difference(data: Mapping[str, Any]) -> str:
         tag("div", _tiles(tensors, alone, settings, tokenizer), class_="tiles"),
         section("plots", "Where they differ", tag("div", cards, class_="cards")) if cards else None,
         _settings(settings),
+        section("untold", "Settings that the other format cannot tell", bullets(untold)) if untold else None,
         section("tokenizer", "Tokenizer", bullets(tokenizer)) if tokenizer else None,
         *(
             section(f"only-{side}", f"Only in {side.upper()} ({len(names):,})", bullets(names))

@@ -17,6 +17,8 @@ from hub.errors import ConfigError
 if TYPE_CHECKING:
     F32Array = np.ndarray[Any, np.dtype[np.float32]]
 
+MAX_ANGLE = 2.0**28
+"""Radians up to which the native kernels know sine and cosine (native/src/run_math.h)."""
 BETA_FAST, BETA_SLOW = 32.0, 1.0
 """Turns within the original context above which yarn leaves a frequency, and below which it stretches it."""
 
@@ -44,6 +46,11 @@ def frequencies(
             found, scale = np.full(0, np.nan, np.float32), math.nan
     if not (np.isfinite(found).all() and math.isfinite(scale)):
         raise ConfigError(f"rope settings of type {kind} and theta {theta:g} give frequencies that are not finite")
+    farthest = length * float(np.abs(found).max(initial=0))
+    if farthest > MAX_ANGLE:
+        raise ConfigError(
+            f"rope settings of type {kind} and theta {theta:g} turn by {farthest:.3g} radians, the limit is 2^28"
+        )
     return found, scale
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from hub import pipeline, planner, verifier
+from hub import pipeline, planner
 from hub.errors import HubError
 from hub.format import Request
 from hub.io.atomic import AtomicOutput
@@ -20,6 +20,7 @@ from hub.recipe import Recipe
 from hub.testing import models
 from hub.testing.subject import Subject
 from hub.tiles import COPIES, RESERVED, Budget
+from hub.verification import verifier
 
 ROOMY = Budget(1 << 30, 1)
 TIGHT = Budget(RESERVED + 2 * COPIES * (1 << 16), 2)

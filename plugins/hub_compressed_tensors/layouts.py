@@ -171,7 +171,7 @@ class PackedInts(Integers):
         return codes_of(array, self.form.bits, shape[1], dense=self.dense)
 
     def write_codes(self, codes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        return words_of(codes.astype(np.uint8), self.form.bits, dense=self.dense)
+        return words_of(codes.astype(np.uint8, copy=False), self.form.bits, dense=self.dense)
 
     def read_zeros(self, array: np.ndarray[Any, Any], shape: Shape) -> np.ndarray[Any, Any]:
         columns = np.ascontiguousarray(array.reshape(-1, array.shape[-1]).T)

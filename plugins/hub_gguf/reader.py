@@ -359,6 +359,8 @@ def _info(cursor: Cursor, name: str, at: int) -> _Info:
     width = ne[0] if ne else 1
     if width % kind.block:
         raise refuse(f"rows of {width} weights are not whole blocks of {kind.block} of type {kind.name}")
+    if not kind.dense and n_dims < 2:
+        raise refuse(f"{n_dims} dimensions of type {kind.name}, whose blocks lie in rows: 2 to 4 are allowed")
     size = checked_product([*ne, kind.bytes], (1 << 63) - 1)
     if size is None:
         raise refuse(f"dimensions {ne} of type {kind.name} are more bytes than any file has")

@@ -13,6 +13,8 @@ MAX_FILE: Final = 64 << 20
 """Longest file that goes along; the longest tokenizer.json in the field have some 2^25 bytes."""
 MAX_ALL: Final = 128 << 20
 """Most bytes of all of them."""
+MAX_FILES: Final = 768
+"""Most of them; all files of an output are open at once, and a process may open some 1000."""
 _SUFFIXES: Final = (
     ".json", ".jinja", ".md", ".txt", ".model", ".py", ".tiktoken", ".vocab", ".bpe", ".spm", ".yaml", ".yml", ".rst",
 )  # fmt: skip
@@ -35,7 +37,9 @@ def companion_files(model: Model, *, but: Sequence[str] = ()) -> tuple[dict[str,
     files: dict[str, bytes] = {}
     notes = []
     room = MAX_ALL
-    for name in names:
+    if len(names) > MAX_FILES:
+        notes.append(f"{len(names) - MAX_FILES} of {len(names)} small files do not go along, at most {MAX_FILES} do")
+    for name in names[:MAX_FILES]:
         try:
             files[name] = folder.bytes(name, max_bytes=min(MAX_FILE, room))
         except HubError as error:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+import hub_native
 from hub.api import (
     TWICE_E2M1,
     U8,
@@ -24,6 +25,7 @@ from hub.api import (
     rows_spec,
 )
 from hub_safetensors.scaled_floats import byte_scale, looked_up, packed_scale, whole
+from hub_safetensors.words import as_bytes, codes_of
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 
@@ -65,10 +67,11 @@ class Fp4(Layout):
 
 def unpack_nibbles(packed: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """(rows, n) bytes to (rows, 2 n) codes, low nibbles first."""
-    return np.stack([packed & 15, packed >> 4], axis=-1).reshape(len(packed), -1)
+    return codes_of(packed, 4, 2 * packed.shape[1])
 
 
 def pack_nibbles(codes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """The way back."""
-    codes = codes.astype(np.uint8)
-    return np.ascontiguousarray(codes[:, 0::2] & 15 | codes[:, 1::2] << 4)
+    out = np.empty((len(codes), codes.shape[1] // 2), np.uint8)
+    hub_native.pack_rows(as_bytes(codes.astype(np.uint8, copy=False)), 4, out)
+    return out

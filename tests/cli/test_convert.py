@@ -177,7 +177,12 @@ def test_what_is_printed(hub, small, tmp_path):
 def test_events_for_programs(hub, small, tmp_path):
     done = hub("convert", "--to", "gguf:q4_0", small, tmp_path / "x.gguf", "--json")
     assert [event["event"] for event in done.events] == ["plan", "cost", "stage", "stage", "stage", "stage", "done"]
-    assert [event["stage"] for event in done.events if event["event"] == "stage"] == ["scan", "convert", "verify", "run"]
+    assert [event["stage"] for event in done.events if event["event"] == "stage"] == [
+        "scan",
+        "convert",
+        "verify",
+        "run",
+    ]
     assert done.events[-1]["report"]["verified"] == "full"
     assert done.err == ""
 

@@ -194,9 +194,9 @@ def test_text_and_tokens(hub, right, tmp_path):
 
 def test_figures_agree_with_plain_numpy(right):
     """Mean KL and perplexity from whole logits in float64, without the kernel."""
-    from hub import divergence, running
     from hub.pipeline import Silent
     from hub.runner import Runner
+    from hub.verification import divergence, running
 
     with api.open(TINY) as a, api.open(right("tiny-llama", "gguf:q4_0")) as b:
         sample = running.prepare(a, running.Request(128), 1).sample
@@ -355,6 +355,9 @@ def test_what_a_format_cannot_tell_is_named_where_answers_differ(hub, tmp_path):
     path = folder.write(tmp_path / "short")
     done = hub("convert", "--to", "gguf:f32", path, tmp_path / "x.gguf", status=3)
     assert "setting lost (gguf cannot tell sliding_window: the source has 16" in done.err
+    text = hub("diff", path, tmp_path / "x.gguf.rejected", "--report", tmp_path / "d.html").out
+    assert "note: a has sliding_window 16, which gguf cannot tell" in text
+    assert "A has sliding_window 16" in (tmp_path / "d.html").read_text()
     folder.config["sliding_window"] = 100
     hub("convert", "--to", "gguf:f32", folder.write(tmp_path / "long"), tmp_path / "y.gguf")
 

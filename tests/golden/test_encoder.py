@@ -14,8 +14,8 @@ from tokenizers import Tokenizer as Library
 import hub
 from hub.api import Encoder, Tokenizer, TokenType, added_tokens, named_tokens, tokenizer_json, unique_texts
 from hub.errors import ConfigError
-from hub.pretokenizers import _by_name, pre_tokenizer, python_regex
-from hub.tokenize import byte_alphabet, merged
+from hub.tokens.encoder import byte_alphabet, merged
+from hub.tokens.pretokenizers import _by_name, pre_tokenizer, python_regex
 
 DATA = Path(__file__).parents[1] / "data"
 TOKENIZERS = DATA / "tokenizers"
@@ -122,7 +122,7 @@ def test_merges_go_through_tokens_of_any_type() -> None:
 def test_a_vocabulary_too_large_to_look_through_gives_the_same_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     made = sentencepiece({"\u2581": -5.0, "a": -6.0, "b": -6.0, "\u2581a": -1.0, "ab": -0.5})
     wanted = pieces_of(made, "ab a b")
-    monkeypatch.setattr("hub.tokenize._MOST_CHARACTERS", 3)
+    monkeypatch.setattr("hub.tokens.encoder._MOST_CHARACTERS", 3)
     assert pieces_of(made, "ab a b") == wanted
 
 

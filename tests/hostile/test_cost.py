@@ -87,7 +87,9 @@ def test_cost(tmp_path: Path, name: str) -> None:
     path = CASES[name](tmp_path)
     started = time.monotonic()
     command = [sys.executable, "-m", "hub", "convert", "--to", "gguf:q8_0", str(path), str(tmp_path / "out.gguf")]
-    process = subprocess.run([sys.executable, "-S", "-c", LAUNCH, *command], capture_output=True, text=True, check=False)
+    process = subprocess.run(
+        [sys.executable, "-S", "-c", LAUNCH, *command], capture_output=True, text=True, check=False
+    )
     err, largest = process.stderr, int(process.stdout.split()[-1])
     assert process.returncode == 1, err
     assert err.count("\n") == 1, err

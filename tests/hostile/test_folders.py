@@ -500,3 +500,12 @@ def test_inspect_changes_nothing(tmp_path: Path) -> None:
     before = snapshot(tmp_path)
     refused("inspect", tmp_path / "m")
     assert snapshot(tmp_path) == before
+
+
+def test_more_small_files_than_a_process_may_open(tmp_path: Path) -> None:
+    model = folder(tmp_path / "m")
+    for i in range(1200):
+        (model / f"{i:04}.txt").touch()
+    said = accepted("convert", model, tmp_path / "out", "--to", "safetensors:f16", "--verify", "weights")
+    assert "432 of 1200 small files do not go along, at most 768 do" in said
+    assert len(os.listdir(tmp_path / "out")) == 770

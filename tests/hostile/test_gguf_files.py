@@ -141,6 +141,7 @@ TENSORS = {
         True,
     ),
     "5 dimensions": (one(Info("a", (1, 1, 1, 1, 1))), ["5 dimensions", "4"], "a", INFO_AT),
+    "1 dimension of blocks": (one(Info("a", (64,), GGML_Q4_0)), ["1 dimensions of type Q4_0"], "a", INFO_AT),
     "2^32-1 dimensions": (one(Info("a", n_dims=2**32 - 1)), ["4294967295 dimensions"], "a", INFO_AT),
     "dimension -1": (one(Info("a", (32, -1))), ["negative"], "a", INFO_AT),
     "dimension -2^63": (one(Info("a", (-(2**63),))), ["negative"], "a", INFO_AT),

@@ -131,6 +131,36 @@ def test_inside_the_source_folder(tmp_path: Path, model: Path) -> None:
 # --- where it cannot be -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("how", ["beside", "two folders up", "link"])
+def test_a_folder_that_holds_the_source_is_not_replaced(tmp_path: Path, how: str) -> None:
+    """A new folder takes the place of the old one with all that is in it."""
+    inside = tmp_path / "mine" / "deep" if how == "two folders up" else tmp_path / "mine"
+    inside.mkdir(parents=True)
+    (inside / "a.gguf").write_bytes(llama_gguf())
+    folder(tmp_path / "made").rename(tmp_path / "mine" / "m")  # makes it look like a model, too
+    shutil.copy(tmp_path / "mine" / "m" / "model.safetensors", tmp_path / "mine")
+    target = tmp_path / "mine"
+    if how == "link":
+        target = tmp_path / "link"
+        target.symlink_to("mine")
+    options = ("convert", "--to", "safetensors:f16", "--force")
+    refused(*options, inside / "a.gguf", target, names=["the source lies in it"], watch=tmp_path)
+    refused(*options, tmp_path / "mine" / "m", target, names=["the source lies in it"], watch=tmp_path)
+
+
+def test_force_replaces_models_and_no_other_folders(tmp_path: Path, source: Path) -> None:
+    options = ("convert", "--to", "safetensors:f16", "--force", "--verify", "weights", source)
+    home, empty = tmp_path / "home", tmp_path / "empty"
+    home.mkdir()
+    empty.mkdir()
+    (home / "precious").write_text("x")
+    refused(*options, home, names=["home", "holds none of format safetensors"], watch=tmp_path)
+    accepted(*options, empty)
+    (empty / "note").write_text("of an earlier output")
+    accepted(*options, empty)
+    assert "note" not in os.listdir(empty)
+
+
 def test_folder_missing(tmp_path: Path, model: Path) -> None:
     refused(*TO, model, tmp_path / "no" / "out.gguf", names=["no", "does not exist"], watch=tmp_path)
 

@@ -35,17 +35,19 @@ def logits(model: Path, given: Path, *options: str) -> tuple[object, ...]:
     [
         {"rope_parameters": {"rope_theta": 1e4, "rope_type": "linear", "factor": 1e-300}},
         {"rope_theta": 1e-300, "head_dim": 16},
+        {"rope_theta": 1e-12},
     ],
-    ids=["factor", "base"],
+    ids=["factor", "base", "angle"],
 )
 def test_rope_settings_that_give_no_numbers(tmp_path: Path, changes: Mapping[str, Any]) -> None:
     config = {key: value for key, value in CONFIG.items() if key not in changes or key == "head_dim"}
     model = folder(tmp_path / "m", config=config | changes)
     line = one_line(run(*logits(model, ids(tmp_path))))
     assert str(model) in line
-    assert "frequencies that are not finite" in line
+    assert "frequencies that are not finite" in line or "the limit is 2^28" in line
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("threads", ["1", "2"])
 def test_weights_that_overflow(tmp_path: Path, threads: str) -> None:
     made = {
@@ -124,3 +126,23 @@ def test_a_model_that_is_cut_short_while_it_runs(
     assert str(weights) in line
     assert "the file changed while it was read" in line
     assert sorted(os.listdir(tmp_path)) == before
+
+
+@pytest.mark.parametrize("count", [0, 1, 10**8, 10**12, 10**23])
+def test_numbers_of_tokens_that_nobody_runs(tmp_path: Path, count: int) -> None:
+    model = folder(tmp_path / "m")
+    refused("convert", model, tmp_path / "out.gguf", "--to", "gguf:f32", "--tokens", count, status=2, watch=tmp_path)
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_output_of_any_numbers_is_diagnosed_in_one_line(tmp_path: Path) -> None:
+    """NaN, infinite and huge weights: the figures of the diagnosis are no numbers then, and no warnings either."""
+    random = np.random.default_rng(1)
+    made = {}
+    for name, (dtype, shape, raw) in tensors().items():
+        values = np.frombuffer(raw, "<f4").copy()
+        at = random.integers(0, values.size, max(1, values.size // 8))
+        values[at] = random.choice(np.array([np.nan, np.inf, -np.inf, 3e38], "<f4"), at.size)
+        made[name] = dtype, shape, values.tobytes()
+    good, bad = folder(tmp_path / "good"), folder(tmp_path / "bad", model=packed(made))
+    refused("verify", good, bad, names=[str(bad), "do not agree with the source"], status=3, watch=tmp_path)

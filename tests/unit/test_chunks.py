@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hub import chunks, perplexity
 from hub.errors import HubError, UsageError
-from hub.importance import Collector, Moments, localised
 from hub.io.text import text_file
 from hub.mapping import Relation
+from hub.measures import chunks, perplexity
+from hub.measures.importance import Collector, Moments, localised
 from hub.transforms import Concat, Stack, Transpose
 
 

@@ -16,7 +16,7 @@ from hub.layout import DENSE, Layout
 from hub.plugins import registry
 from hub.tiles import step
 from hub.transcode import conform
-from hub.verifier import least_sqnr
+from hub.verification.verifier import least_sqnr
 
 B32 = Blocks((1, 32))
 

@@ -62,9 +62,9 @@ ALLOWED: dict[str, dict[str, str]] = {
         "tomllib": "architecture files, which ship with hub or with a plugin",
         "read_text": "the same, from inside a package",
     },
-    "hub/sample.py": {"read_text": "the sample that ships with hub"},
-    "hub/pretokenizers.py": {"tomllib": "tables that ship with hub", "read_text": "the same"},
-    "hub/tokenize.py": {"tomllib": "a table that ships with hub", "read_text": "the same"},
+    "hub/verification/sample.py": {"read_text": "the sample that ships with hub"},
+    "hub/tokens/pretokenizers.py": {"tomllib": "tables that ship with hub", "read_text": "the same"},
+    "hub/tokens/encoder.py": {"tomllib": "a table that ships with hub", "read_text": "the same"},
     "hub/plugins.py": {
         "import_module": "plugins are code; which ones is the user's choice, never a model's",
         "read_text": "an architecture file from inside a plugin's package",

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from hub.errors import ConfigError
 from hub.expression import evaluate
 
-NAMES = {"a": 6, "b": 4, "zero": 0, "rope.type": "yarn", "yes": True, "kinds": ["local", "full"], "no": False, "word": "silu"}
+NAMES = {
+    "a": 6,
+    "b": 4,
+    "zero": 0,
+    "rope.type": "yarn",
+    "yes": True,
+    "kinds": ["local", "full"],
+    "no": False,
+    "word": "silu",
+}
 
 
 @pytest.mark.parametrize(

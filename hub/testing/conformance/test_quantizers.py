@@ -15,7 +15,7 @@ from hub.plugins import registry, resolve
 from hub.quantizer import Quantizer
 from hub.testing.examples import calibration, cut, flat_rows, row_tiles, shapes, step, weight_sets
 from hub.testing.subject import Subject
-from hub.verifier import least_sqnr
+from hub.verification.verifier import least_sqnr
 
 if TYPE_CHECKING:
     from hub.layout import Arrays, F32Array

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hub import divergence
 from hub.dtypes import F32
 from hub.ir.model import Model
 from hub.ir.part import Part, PartSpec, row_length, rows_spec
@@ -20,8 +19,9 @@ from hub.ir.values import Dense
 from hub.layout import Layout
 from hub.pipeline import weights
 from hub.plugins import registry
-from hub.sample import Sample
 from hub.tiles import step
+from hub.verification import divergence
+from hub.verification.sample import Sample
 
 if TYPE_CHECKING:
     from hub.pipeline import Progress

@@ -16,11 +16,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from hub.diagnosis.case import Case
-from hub.diagnosis.codes import nibble_order, scale_sign, zero_point
-from hub.diagnosis.finding import Diagnosis, Guess, Hypothesis
-from hub.diagnosis.order import another_tensor, expert_rows, fused_halves, rotary_rows, shifted_rows, transposed
-from hub.diagnosis.values import factor, norm_plus_one, nothing, sign
+import numpy as np
+
+from hub.verification.diagnosis.case import Case
+from hub.verification.diagnosis.codes import nibble_order, scale_sign, zero_point
+from hub.verification.diagnosis.finding import Diagnosis, Guess, Hypothesis
+from hub.verification.diagnosis.order import (
+    another_tensor,
+    expert_rows,
+    fused_halves,
+    rotary_rows,
+    shifted_rows,
+    transposed,
+)
+from hub.verification.diagnosis.values import factor, norm_plus_one, nothing, sign
 
 __all__ = ["HYPOTHESES", "Case", "Diagnosis", "Guess", "diagnose"]
 
@@ -48,6 +57,7 @@ LEAST_DB = 3.0
 """What it must explain at least."""
 
 
+@np.errstate(all="ignore")  # damaged weights may be anything; what they give no number for is no explanation
 def diagnose(case: Case) -> Diagnosis | None:
     """The mistake that explains a tensor best, or None.
 

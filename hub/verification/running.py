@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hub import divergence, limits, sample, sensitivity
 from hub.architecture import Architecture, configure
-from hub.diagnosis.finding import Diagnosis
 from hub.errors import HubError, UsageError
 from hub.ir.model import Model
 from hub.ir.tokenizer import Tokenizer
-from hub.tokenize import Encoder
+from hub.tokens.encoder import Encoder
+from hub.verification import divergence, limits, sample, sensitivity
+from hub.verification.diagnosis.finding import Diagnosis
 
 if TYPE_CHECKING:
     from hub.pipeline import Progress
@@ -144,7 +144,7 @@ def run(prepared: Prepared, a: Model, b: Model, *, equal: bool, bits: float, thr
 def _judged(
     found: divergence.Divergence, equal: bool, bits: float, shown: Callable[[], float]
 ) -> tuple[Mapping[str, Any], str | None]:
-    """The limit, and what is wrong; `shown` runs what `hub.sensitivity` tells, where it matters."""
+    """The limit, and what is wrong; `shown` runs what `hub.verification.sensitivity` tells, where it matters."""
     if equal and found.mode == "exact":
         same = {"kl_mean": 0.0, "why": "every weight is equal, so every logit must be"}
         apart = found.first_apart()

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hub.diagnosis.case import Case, sqnr
-from hub.diagnosis.finding import Guess
-from hub.diagnosis.roles import Rotated
 from hub.ir.part import row_length
 from hub.pipeline import weights
 from hub.tiles import step, tiles
+from hub.verification.diagnosis.case import Case, sqnr
+from hub.verification.diagnosis.finding import Guess
+from hub.verification.diagnosis.roles import Rotated
 
 if TYPE_CHECKING:
-    from hub.diagnosis.case import F32Array, Rows
+    from hub.verification.diagnosis.case import F32Array, Rows
 
 INTERLEAVE = "interleave_heads"
 _LOOK = 6

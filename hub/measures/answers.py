@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hub import chunks
 from hub.errors import UsageError, WeightError
 from hub.io.npz import NpzOutput, read_integers
 from hub.ir.model import Model
-from hub.perplexity import HEAD_BYTES
+from hub.measures import chunks
+from hub.measures.perplexity import HEAD_BYTES
 
 if TYPE_CHECKING:
     from hub.pipeline import Progress

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from hub.alignment import Pair, Side
 from hub.architecture import Configured
-from hub.diagnosis.finding import Diagnosis
 from hub.errors import HubError
+from hub.verification.alignment import Pair, Side
+from hub.verification.diagnosis.finding import Diagnosis
 
 _HEADS = ("num_attention_heads", "num_key_value_heads", "head_dim")
 _NO_SCALING = ("none", b"none", 0, 1)
@@ -41,18 +41,21 @@ def differing(pair: Pair) -> list[Differing]:
     return [item for item in _all(first, second) if item.key in told_a and item.key in told_b]
 
 
-def lost(pair: Pair) -> Iterator[Diagnosis]:
-    """Settings that differ because the second model's format has no words for them; no mistake of anybody's, but
-    where answers differ, a cause."""
-    first, second = pair.a.configured, pair.b.configured
+def untold(a: Side, b: Side) -> list[Differing]:
+    """Settings of `a` that differ because the format of `b` has no words for them."""
+    first, second = a.configured, b.configured
     if first is None or second is None:
-        return
-    told = _told(pair.b, first, second)
-    for item in _all(first, second):
-        if item.key not in told and item.a is not None:
-            read = f"the source has {_shown(item.a)}, it is read as {_shown(item.b)}"
-            said = f"{pair.b.model.format} cannot tell {item.key}: {read}"
-            yield Diagnosis("setting lost", None, said, "--verify weights, if that does not matter")
+        return []
+    told = _told(b, first, second)
+    return [item for item in _all(first, second) if item.key not in told and item.a is not None]
+
+
+def lost(pair: Pair) -> Iterator[Diagnosis]:
+    """What is untold in the second model: no mistake of anybody's, but where answers differ, a cause."""
+    for item in untold(pair.a, pair.b):
+        read = f"the source has {_shown(item.a)}, it is read as {_shown(item.b)}"
+        said = f"{pair.b.model.format} cannot tell {item.key}: {read}"
+        yield Diagnosis("setting lost", None, said, "--verify weights, if that does not matter")
 
 
 def _all(first: Configured, second: Configured) -> list[Differing]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from hub.diagnosis.finding import Diagnosis
 from hub.errors import printable
 from hub.ir.tokenizer import Tokenizer
+from hub.verification.diagnosis.finding import Diagnosis
 
 _SHARE = 0.5
 """Of the tokens that moved, those that must have moved by one number to call it a shift."""

@@ -17,7 +17,7 @@ from hub.architecture import Configured
 from hub.errors import UsageError, WeightError
 from hub.format import Importance, ImportanceFile
 from hub.mapping import Relation, relations
-from hub.perplexity import HEAD_BYTES
+from hub.measures.perplexity import HEAD_BYTES
 from hub.transforms import Join, Stack
 
 if TYPE_CHECKING:

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hub.diagnosis.case import Case, sqnr
-from hub.diagnosis.finding import Guess
-from hub.diagnosis.values import shared_scale
 from hub.ir.part import ArrayPart
 from hub.ir.values import Affine, Const, Quantized
 from hub.layout import arrays_of
 from hub.tiles import step
+from hub.verification.diagnosis.case import Case, sqnr
+from hub.verification.diagnosis.finding import Guess
+from hub.verification.diagnosis.values import shared_scale
 
 if TYPE_CHECKING:
-    from hub.diagnosis.case import F32Array, Rows
+    from hub.verification.diagnosis.case import F32Array, Rows
 
 _ROWS = 16
 """Rows that are unpacked."""

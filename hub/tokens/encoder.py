@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from hub.errors import ConfigError, printable
 from hub.ir.tokenizer import Tokenizer, TokenType
-from hub.pretokenizers import DEFAULT, PreTokenizer, means_one_way, pre_tokenizer
+from hub.tokens.pretokenizers import DEFAULT, PreTokenizer, means_one_way, pre_tokenizer
 
 SPACE: Final = "\u2581"
 """What sentencepiece writes for a space."""

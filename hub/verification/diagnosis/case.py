@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hub.alignment import Pair
-from hub.diagnosis.roles import Roles
 from hub.ir.part import row_length
 from hub.ir.tensor import Tensor
 from hub.layout import Layout
 from hub.pipeline import weights
 from hub.plugins import Registry
 from hub.tiles import Budget, step, tiles
+from hub.verification.alignment import Pair
+from hub.verification.diagnosis.roles import Roles
 
 if TYPE_CHECKING:
     F32Array = np.ndarray[Any, np.dtype[np.float32]]

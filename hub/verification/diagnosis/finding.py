@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from hub.diagnosis.case import Case
+from hub.verification.diagnosis.case import Case
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import hub_native
-from hub.sample import Sample
+from hub.verification.sample import Sample
 
 if TYPE_CHECKING:
     from hub.pipeline import Progress

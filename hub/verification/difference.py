@@ -11,11 +11,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hub import folding
-from hub.alignment import Pair
-from hub.diagnosis.finding import Diagnosis
-from hub.diagnosis.roles import Roles, roles
-from hub.diagnosis.settings import Differing, differing
-from hub.diagnosis.tokens import vocabulary
 from hub.errors import HubError
 from hub.ir.derived import TurnedPart
 from hub.ir.tensor import Tensor
@@ -24,7 +19,12 @@ from hub.pipeline import Progress, run_all, weights
 from hub.plugins import Registry
 from hub.tiles import Budget, step, tiles
 from hub.transforms import Transpose
-from hub.verifier import TensorResult
+from hub.verification.alignment import Pair
+from hub.verification.diagnosis.finding import Diagnosis
+from hub.verification.diagnosis.roles import Roles, roles
+from hub.verification.diagnosis.settings import Differing, differing, untold
+from hub.verification.diagnosis.tokens import vocabulary
+from hub.verification.verifier import TensorResult
 
 if TYPE_CHECKING:
     import numpy as np
@@ -228,6 +228,11 @@ def data(found: Difference) -> dict[str, Any]:
         "a": _side(found.pair.a.model),
         "b": _side(found.pair.b.model),
         "settings": [{"key": item.key, "a": item.a, "b": item.b} for item in found.settings],
+        "untold": [
+            {"key": item.key, "side": name, "value": item.a}
+            for name, side, other in (("a", found.pair.a, found.pair.b), ("b", found.pair.b, found.pair.a))
+            for item in untold(side, other)
+        ],
         "tensors": [_tensor(item) for item in found.tensors],
         "only_a": list(found.only_a),
         "only_b": list(found.only_b),

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hub.diagnosis.case import Case, sqnr
-from hub.diagnosis.finding import Guess
 from hub.ir.groups import Blocks
 from hub.ir.scheme import Scheme
+from hub.verification.diagnosis.case import Case, sqnr
+from hub.verification.diagnosis.finding import Guess
 
 
 def norm_plus_one(case: Case) -> Iterator[Guess]:

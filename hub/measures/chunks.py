@@ -17,7 +17,7 @@ from hub.architecture import Architecture
 from hub.errors import ConfigError, UsageError
 from hub.io.text import text_file
 from hub.ir.model import Model
-from hub.tokenize import Encoder
+from hub.tokens.encoder import Encoder
 
 if TYPE_CHECKING:
     from hub.runner import Runner

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hub.errors import ConfigError, UsageError
 from hub.io.text import text_file
 from hub.ir.tokenizer import Tokenizer
-from hub.tokenize import Encoder
+from hub.tokens.encoder import Encoder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 TOKENS = 256
 """Tokens run where nobody says how many."""
+MOST_TOKENS = 1 << 24
+"""Most tokens run: of a model of a billion weights that takes weeks."""
 BUILT_IN = "built-in sample"
 SEEDED = "seeded ids"
 _SEED = 20261121
@@ -56,7 +58,7 @@ class Sample:
 @cache
 def built_in() -> str:
     """The built-in sample: English prose, code, a dozen scripts, tables and numbers, some 2900 bytes of UTF-8."""
-    return resources.files("hub").joinpath("sample.txt").read_text("utf-8")
+    return resources.files(__package__).joinpath("sample.txt").read_text("utf-8")
 
 
 def of_file(path: str | os.PathLike[str]) -> str:
@@ -85,13 +87,15 @@ def make(
         name: where `text` is from.
 
     Raises:
-        UsageError: less than two tokens, or a text for a model without a tokenizer.
+        UsageError: less than two tokens or more than `MOST_TOKENS`, or a text for a model without a tokenizer.
         ConfigError: the tokenizer gives ids that the model does not have, or is of an unknown kind.
     """
     import numpy as np
 
     if tokens < 2:
         raise UsageError(f"{tokens} tokens, at least 2 are needed")
+    if tokens > MOST_TOKENS:
+        raise UsageError(f"{tokens} tokens, at most {MOST_TOKENS} are run")
     length = min(context, max(_SHORTEST, min(_LONGEST, tokens // 4)), tokens)
     count = max(1, tokens // length)
     if tokenizer is None:

@@ -8,16 +8,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from hub.alignment import Pair
 from hub.architecture import Configured
-from hub.diagnosis import Case, Diagnosis, diagnose
-from hub.diagnosis.settings import Differing, differing, made_tensors, name_settings, stray_scaling
-from hub.difference import WORST, Compared, Difference, vocabularies
 from hub.errors import HubError, WeightError, printable
 from hub.layout import DenseLayout
 from hub.plugins import Registry
 from hub.tiles import Budget
-from hub.verifier import TensorResult, least_sqnr
+from hub.verification.alignment import Pair
+from hub.verification.diagnosis import Case, Diagnosis, diagnose
+from hub.verification.diagnosis.settings import Differing, differing, made_tensors, name_settings, stray_scaling
+from hub.verification.difference import WORST, Compared, Difference, vocabularies
+from hub.verification.verifier import TensorResult, least_sqnr
 
 SUSPECT_DB = 6.0
 """How far a tensor may fall below the median of those in the same layout before known mistakes are looked for."""

@@ -1,8 +1,8 @@
 """A tokenizer of the IR in the form of the `tokenizers` library: what a tokenizer.json holds.
 
-Text is cut and merged as `hub.tokenize` does it, told in that library's parts. Where its rules cannot be the same -
-it looks for special tokens whatever the caller says, and orders merges of one score by a list - the models' own files
-decide (transformers, convert_slow_tokenizer.py).
+Text is cut and merged as `hub.tokens.encoder` does it, told in that library's parts. Where its rules cannot be the
+same - it looks for special tokens whatever the caller says, and orders merges of one score by a list - the models' own
+files decide (transformers, convert_slow_tokenizer.py).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from hub.ir.tokenizer import Tokenizer, TokenType
-from hub.tokenize import SPACE, Encoder, rule_of
+from hub.tokens.encoder import SPACE, Encoder, rule_of
 
 MAX_PIECE: Final = 1024
 """Longest piece, in characters, that merges are looked for; every cut of it is tried."""

@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hub import difference, divergence, folding, judgement, limits, report, running, verifier
-from hub.alignment import Pair, align
-from hub.diagnosis import Diagnosis
-from hub.diagnosis.settings import differing, lost
+from hub import folding, report
 from hub.ir.model import Model
 from hub.ir.part import Shape
 from hub.pipeline import Silent
-from hub.verifier import TensorResult
+from hub.verification import difference, divergence, judgement, limits, running, verifier
+from hub.verification.alignment import Pair, align
+from hub.verification.diagnosis import Diagnosis
+from hub.verification.diagnosis.settings import differing, lost
+from hub.verification.verifier import TensorResult
 
 if TYPE_CHECKING:
     from hub.pipeline import Progress
