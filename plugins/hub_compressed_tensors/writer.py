@@ -57,9 +57,11 @@ class CompressedWriter(Writer):
             _assignment(tensor, variant, request, is_linear(tensor.name, layers, configured))
             for tensor in sorted(tensors, key=lambda tensor: tensor.name)
         ]
-        if not any(one.layout.startswith("ct.") for one in made):
-            raise UsageError("no tensor of the model would be quantized", remedy="name a variant, such as 4bit-g128")
-        return made, []
+        if any(one.layout.startswith("ct.") for one in made):
+            return made, []
+        if variant.word != KEEP:
+            raise UsageError("no tensor of the model would be quantized")
+        return made, ["nothing is quantized: name a variant, such as 4bit-g128"]
 
     def lay_out(
         self,
@@ -73,7 +75,7 @@ class CompressedWriter(Writer):
         modules = {t.name.removesuffix(".weight"): t.layout for t in tensors if t.layout.startswith("ct.")}
         settings = dict(request.recipe.settings)
         config = {
-            "quantization_config": new_settings(modules, other_linears(configured, modules)),
+            "quantization_config": new_settings(modules, other_linears(configured, modules)) if modules else None,
             "compression_config": None,
             **settings,
         }
