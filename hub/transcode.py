@@ -282,6 +282,8 @@ class _Grid:
             return found
         rows = self.rows if found.shape[0] > 1 else np.zeros_like(self.rows)
         columns = self.columns if found.shape[1] > 1 else np.zeros_like(self.columns)
+        if len(rows) == len(found) and np.array_equal(rows, np.arange(len(rows))):
+            return np.take(found, columns, axis=1)
         return np.asarray(found[np.ix_(rows, columns)])
 
     def over_codes(self, per_group: Array) -> Array:

@@ -230,7 +230,10 @@ static void pack_columns(const uint8_t *codes, int64_t stride, int bits, int64_t
                 pack_row(codes + (r + i) * stride + c, bits, block + i * CODES, count);
                 memset(block + i * CODES + used, 0, (size_t)(4 * words - used));
             }
-            turn_words(block, CODES, some, words, to + c / 32 * bits * to_stride + 4 * r, to_stride);
+            for (int64_t w = 0; w < words; w += 4) { /* a line of each of 4 rows at a time */
+                turn_words(block + 4 * w, CODES, some, least(4, words - w),
+                           to + (c / 32 * bits + w) * to_stride + 4 * r, to_stride);
+            }
         }
     }
 }

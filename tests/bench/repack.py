@@ -31,8 +31,8 @@ ROUTES = [
     ("gptq.v2/4bit-g32-sym", "ggml.Q4_0"),
     ("awq.gemm/4bit-g128", "gptq.v2/4bit-g128"),
     ("gptq.v2/4bit-g128", "awq.gemm/4bit-g128"),
-    ("gptq.v2/4bit-g128-sym", "ct.pack/4bit-g128"),
-    ("ct.pack/4bit-g128", "gptq.v2/4bit-g128-sym"),
+    ("gptq.v2/4bit-g128-sym", "ct.pack/4bit-g128-f16"),
+    ("ct.pack/4bit-g128-f16", "gptq.v2/4bit-g128-sym"),
     ("gptq.v2/3bit-g128", "gptq.v1/3bit-g128"),
     ("gptq.v2/8bit-g128-sym", "ggml.Q8_0"),
 ]
