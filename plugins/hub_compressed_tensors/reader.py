@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hub.api import Folder, FormatError, Model, Reader, Tensor
+from hub.api import Folder, Model, Reader, Tensor
 from hub_compressed_tensors.collect import collect
 from hub_compressed_tensors.settings import read_settings
 from hub_safetensors.hf_folder import open_folder
@@ -23,7 +23,8 @@ class CompressedReader(Reader):
         def rule(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Mapping[str, Tensor]:
             values, where = quantization_of(folder, config)
             if not values:
-                raise FormatError("no quantization_config in config.json", path=path)
+                notes.append("no quantization_config in config.json: nothing is quantized")
+                return tensors
             settings = read_settings(values, where)
             notes.extend(settings.notes)
             return collect(tensors, settings, beside)

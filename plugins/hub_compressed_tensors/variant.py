@@ -65,7 +65,7 @@ class Variant:
             raise UsageError(
                 f"compressed-tensors has no variant {printable(word)!r}; known: "
                 f"{', '.join((KEEP, *_FLOATS, *_FIXED))}, "
-                "2bit to 8bit with -gGROUP or -channel and -sym or -asym behind"
+                "4bit-g128, 8bit and the like, from 2 bits on, with -channel, -sym or -asym behind"
             )
         bits, group, _, kind = found.groups()
         return cls(word, int(bits), Blocks((1, int(group or 0))), None if kind is None else kind == "asym")
