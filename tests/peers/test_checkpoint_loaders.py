@@ -1,0 +1,141 @@
+"""Quantized folders that hub writes, loaded by transformers with the libraries that run them: the logits of hub's runner.
+
+The libraries may live in an interpreter of their own, which HUB_PEER_PYTHON names.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import hub
+from hub.runner import Runner
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+import made_gptq
+
+pytestmark = pytest.mark.peers
+DATA = Path(__file__).parents[1] / "data"
+MODEL = DATA / "tiny-llama"
+PYTHON = os.environ.get("HUB_PEER_PYTHON", sys.executable)
+GPTQ = ("torch", "transformers", "accelerate", "optimum", "gptqmodel")
+COMPRESSED = ("torch", "transformers", "accelerate", "compressed_tensors")
+LIMIT = {"float16": 1e-4, "float32": 1e-9}
+"""Most squared error over squared logits: kernels for f16 round every product, those in f32 only sums."""
+
+# (target, libraries, what transformers computes in, whether it must be told to decode while loading)
+CASES = [
+    *((f"gptq:{bits}bit-g128-sym", GPTQ, "float16", False) for bits in (2, 3, 4, 8)),
+    ("gptq:4bit-g32-sym", GPTQ, "float16", False),
+    ("gptq:4bit-channel-sym", GPTQ, "float16", False),
+    ("gptq:4bit-g128-asym", GPTQ, "float16", False),
+    ("awq:4bit-g128", GPTQ, "float16", False),
+    ("awq:4bit-g32", GPTQ, "float16", False),
+    ("compressed-tensors:4bit-g128-sym", COMPRESSED, "float32", False),
+    ("compressed-tensors:8bit-g128-sym", COMPRESSED, "float32", False),
+    ("compressed-tensors:4bit-channel-sym", COMPRESSED, "float32", False),
+    # transformers 5.23 with compressed-tensors 0.20 cannot load zero points of its own files otherwise
+    ("compressed-tensors:4bit-g128-asym", COMPRESSED, "float32", True),
+    ("compressed-tensors:fp8", COMPRESSED, "float32", True),
+    ("compressed-tensors:nvfp4", COMPRESSED, "float32", False),
+    ("compressed-tensors:mxfp4", COMPRESSED, "float32", False),
+]
+
+# In a process of its own: torch's threads and memory are none of the other tests' business.
+PROBE = """
+import json, sys
+import numpy as np, torch
+from transformers import AutoModelForCausalLM
+folder, ids, out, dtype, decode = sys.argv[1:]
+more = {}
+if decode == "True":
+    from transformers import CompressedTensorsConfig
+    more["quantization_config"] = CompressedTensorsConfig(dequantize=True)
+model, loading = AutoModelForCausalLM.from_pretrained(
+    folder, device_map="cpu", dtype=getattr(torch, dtype), output_loading_info=True, **more)
+with torch.no_grad():
+    logits = model(torch.from_numpy(np.load(ids)).reshape(1, -1)).logits[0].float().numpy()
+np.save(out, logits)
+print(json.dumps({key: sorted(map(str, loading[key])) for key in ("missing_keys", "unexpected_keys")}))
+"""
+
+
+@cache
+def absent(names: tuple[str, ...]) -> str:
+    """What that interpreter lacks, as the reason of a skip."""
+    code = f"import importlib.util as u; print(*(name for name in {names!r} if u.find_spec(name) is None))"
+    done = subprocess.run([PYTHON, "-c", code], capture_output=True, text=True, timeout=60)
+    missing = done.stdout.split() if done.returncode == 0 else list(names)
+    return f"the peers {' and '.join(missing)} are absent: pip install {' '.join(missing)}" if missing else ""
+
+
+def needs(names: tuple[str, ...]) -> None:
+    if reason := absent(names):
+        pytest.skip(reason)
+
+
+def loaded(folder: Path, tmp_path: Path, dtype: str, decode: bool) -> np.ndarray:
+    """The logits of transformers; nothing may have been missing or left over."""
+    np.save(tmp_path / "ids.npy", ids())
+    args = [
+        PYTHON,
+        "-c",
+        PROBE,
+        str(folder),
+        str(tmp_path / "ids.npy"),
+        str(tmp_path / "logits.npy"),
+        dtype,
+        str(decode),
+    ]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
+    done = subprocess.run(args, capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found == {"missing_keys": [], "unexpected_keys": []}
+    return np.load(tmp_path / "logits.npy").astype(np.float64)
+
+
+def ids() -> np.ndarray:
+    with np.load(MODEL / "golden.npz") as golden:
+        return golden["input_ids"].reshape(-1)[:32].astype(np.int64)
+
+
+def own(path: Path) -> np.ndarray:
+    with hub.open(path) as model, Runner(model) as runner:
+        return runner.logits(ids()).astype(np.float64)
+
+
+def nmse(found: np.ndarray, wanted: np.ndarray) -> float:
+    return float(np.square(found - wanted).sum() / np.square(wanted).sum())
+
+
+@pytest.mark.parametrize(("target", "peers", "dtype", "decode"), CASES, ids=[case[0] for case in CASES])
+def test_loaders_give_the_logits_of_the_runner(target, peers, dtype, decode, tmp_path):
+    needs(peers)
+    hub.convert(MODEL, tmp_path / "out", to=target, verify="weights")
+    found = loaded(tmp_path / "out", tmp_path, dtype, decode)
+    assert nmse(found, own(tmp_path / "out")) < LIMIT[dtype]
+
+
+def test_act_order_kept(tmp_path):
+    needs(GPTQ)
+    source = made_gptq.write(MODEL, tmp_path / "source")
+    hub.convert(source, tmp_path / "out", to="gptq", verify="weights")
+    assert nmse(loaded(tmp_path / "out", tmp_path, "float16", False), own(source)) < LIMIT["float16"]
+
+
+@pytest.mark.parametrize(("to", "peers", "dtype"), [
+    ("awq:4bit-g32", GPTQ, "float16"), ("compressed-tensors:4bit-g32", COMPRESSED, "float32"),
+])  # fmt: skip
+def test_act_order_folded(to, peers, dtype, tmp_path):
+    needs(peers)
+    source = made_gptq.write(MODEL, tmp_path / "source", ordered=r"\.down_proj$")
+    hub.convert(source, tmp_path / "out", to=to, require="exact")
+    assert nmse(loaded(tmp_path / "out", tmp_path, dtype, False), own(source)) < LIMIT[dtype]
