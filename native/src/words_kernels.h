@@ -312,17 +312,18 @@ static void pack_halves(const uint8_t *codes, int64_t half, int64_t n, uint8_t *
     }
 }
 
-/* Moves are within +-510 and codes within a byte, so 16 bits hold every sum. */
+/* Moves are within +-16384 and codes within a byte, so 16 bits hold every sum. */
 WORDS_INLINE bool move_some(const uint8_t *restrict codes, bool from_signed, int move, int low, int high,
                             uint8_t *restrict out, int64_t n) {
-    uint8_t outside = 0;
+    int16_t least_one = INT16_MAX, most = INT16_MIN;
     for (int64_t i = 0; i < n; i++) {
         const int16_t code = from_signed ? (int16_t)(int8_t)codes[i] : (int16_t)codes[i];
         const int16_t moved = (int16_t)(code + move);
-        outside |= (uint8_t)((moved < low) | (moved > high));
+        least_one = moved < least_one ? moved : least_one;
+        most = moved > most ? moved : most;
         out[i] = (uint8_t)moved;
     }
-    return !outside;
+    return n == 0 || (least_one >= low && most <= high);
 }
 
 static bool move_row(const uint8_t *codes, bool from_signed, const int16_t *moves, int64_t width, int64_t cols, int low,

@@ -1,7 +1,7 @@
 """Times repacking of 4-bit weights on one core: `unpack`, `conform` and `pack` of a tile, against the loops with which
 other tools pack, and against the NumPy with which the same bytes come about.
 
-    python tests/bench/repack.py --rows 1024 --columns 4096 --repeat 15
+    python tests/bench/repack.py --rows 512 --columns 4096 --repeat 15
 
 Figures are GB/s, weights counted as f16 (2 bytes each), medians. `HUB_ISA=avx2` measures another instruction set.
 """
@@ -134,7 +134,7 @@ def kernels(rows: int, columns: int, repeat: int, rng: np.random.Generator):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=1024)
+    parser.add_argument("--rows", type=int, default=512)
     parser.add_argument("--columns", type=int, default=4096)
     parser.add_argument("--repeat", type=int, default=15)
     told = parser.parse_args()
