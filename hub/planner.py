@@ -199,8 +199,8 @@ def _folded(
         made = {one.tensor.name: one for one in writer.assign(tensors, configured, request)[0]}
         kept = set()
         for fold in of:
-            name = homes.get(fold.weight) or fold.weight
-            if name in made and _entry(made[name], registry).route in ("copy", "repack"):
+            one = made.get(homes.get(fold.weight, fold.weight))
+            if one is not None and _carries(one, registry):
                 kept.add(fold.weight)
         return kept
 
@@ -211,6 +211,14 @@ def _folded(
     if len(better) == len(folds):
         return trial
     return folding.folded(found.tensors, [fold for fold in folds if fold.weight in better], registry)
+
+
+def _carries(assignment: Assignment, registry: Registry) -> bool:
+    """Whether codes get across as they are; what cannot get there at all is told when all is planned."""
+    try:
+        return _entry(assignment, registry).route in ("copy", "repack")
+    except ConfigError:
+        return False
 
 
 def _homes(writer: Writer, configured: Configured, names: Collection[str]) -> dict[str, str]:
