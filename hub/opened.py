@@ -147,14 +147,15 @@ class OpenedPart(Part):
 
 def _by_row(scheme: Scheme) -> Scheme:
     """The scheme with a scale of its own for each row, or one for all rows."""
-    fields = {
-        name: _by_row(field) if isinstance(field := getattr(scheme, name), Scheme) else field
-        for name in ("scale", "zero", "offset")
-    }
+
+    def field(of: Field) -> Field:
+        return _by_row(of) if isinstance(of, Scheme) else of
+
     groups = scheme.groups
     if isinstance(groups, Blocks) and groups.shape[0] > 1:
         groups = Blocks((1, groups.shape[1]))
-    return replace(scheme, groups=groups, **fields)
+    scale, zero, offset = (field(of) for of in (scheme.scale, scheme.zero, scheme.offset))
+    return replace(scheme, groups=groups, scale=scale, zero=zero, offset=offset)
 
 
 def _code_type(values: Any) -> DType:

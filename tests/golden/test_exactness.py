@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hub.api import I8, U8, ArrayPart, Const, Dense, PartSpec, Quantized
 from hub.errors import HubError
 from hub.layout import FIDELITIES, DenseLayout
 from hub.plugins import registry
@@ -64,19 +65,31 @@ def samples(name: str):
                 if edge:
                     array = (array.astype(np.float32) * random.choice([-1, 0, 1, 8], spec.shape)).astype(dtype)
             parts[part] = array
-        out.append(_allowed(layout, _tamed(layout, parts, random)))
+        out.append(_allowed(layout, _tamed(layout, parts, random), random, edge))
     return out
 
 
-def _allowed(layout, parts):
-    """With positive scales where the layout has no others."""
+def _allowed(layout, parts, random, edge):
+    """With positive scales where the layout has no others, and packed from codes where bytes have rules of their own."""
     if isinstance(layout, DenseLayout):
         return parts
-    try:
-        layout.unpack(parts, SHAPE)
-    except HubError:
-        return {name: array if array.dtype.kind in "iu" else np.abs(array) for name, array in parts.items()}
-    return parts
+    positive = {name: array if array.dtype.kind in "iu" else np.abs(array) for name, array in parts.items()}
+    for one in (parts, positive):
+        try:
+            layout.unpack(one, SHAPE)
+        except HubError:
+            continue
+        return one
+    scheme = layout.scheme(SHAPE)
+    low = -(1 << (scheme.values.bits - 1)) if scheme.values.signed else 0
+    codes = random.integers(low, low + (1 << scheme.values.bits), SHAPE).astype(np.int8 if low else np.uint8)
+    groups = SHAPE[0], SHAPE[1] // (scheme.groups.shape[1] or SHAPE[1])
+    scale = 0.01 * (1 + random.random(groups)) * (random.choice([-1, 1, 8], groups) if edge else 1)
+    dtype = scheme.scale.dtype
+    stored = ArrayPart(scale.astype(dtype.numpy()), PartSpec(dtype, groups))
+    assert isinstance(scheme.zero, Const)
+    part = ArrayPart(codes, PartSpec(I8 if low else U8, SHAPE))
+    return layout.pack(Quantized(SHAPE, part, scheme.values, Dense(stored), scheme.groups, scheme.zero))
 
 
 def _tamed(layout, parts, random):
@@ -89,7 +102,9 @@ def _tamed(layout, parts, random):
         wrong = ~np.isfinite(weights).all(1) | (np.abs(weights).max(1) > 1e3)
         if not wrong.any():
             break
-        blocks.reshape(-1, layout.kind.bytes)[wrong] = random.integers(0, 256, (wrong.sum(), layout.kind.bytes), np.uint8)
+        blocks.reshape(-1, layout.kind.bytes)[wrong] = random.integers(
+            0, 256, (wrong.sum(), layout.kind.bytes), np.uint8
+        )
     return parts
 
 
