@@ -146,13 +146,18 @@ def test_any_buffer_will_do():
 
 
 def test_the_interpreter_lock_is_released():
-    """While one thread quantizes, another must run Python."""
+    """While one thread quantizes, another must run Python; on a busy machine not every time."""
     x = np.random.default_rng(0).standard_normal((256, 4096)).astype(np.float32)
     out = u8(256 * 16 * 144)
-    running = threading.Thread(target=h.quantize, args=("q4_k", x, out))
-    ticks = 0
-    running.start()
-    while running.is_alive():
-        time.sleep(0.001)
-        ticks += 1
-    assert ticks > 5
+    most = 0
+    for _ in range(20):
+        running = threading.Thread(target=h.quantize, args=("q4_k", x, out))
+        ticks = 0
+        running.start()
+        while running.is_alive():
+            time.sleep(0.001)
+            ticks += 1
+        most = max(most, ticks)
+        if most > 5:
+            return
+    raise AssertionError(f"{most} ticks at most")
