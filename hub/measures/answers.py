@@ -11,7 +11,7 @@ from hub.errors import UsageError, WeightError
 from hub.io.npz import NpzOutput, read_integers
 from hub.ir.model import Model
 from hub.measures import chunks
-from hub.measures.perplexity import HEAD_BYTES
+from hub.runner.slices import head_slices
 
 if TYPE_CHECKING:
     from hub.pipeline import Progress
@@ -66,11 +66,10 @@ def write(
     count, vocab = len(ids), runner.vocab_size
     progress.start("run", count * runner.weight_bytes)
     hidden = runner.hidden(ids.astype(np.int32))
-    step = max(1, HEAD_BYTES // (4 * vocab))
     with NpzOutput(output, {IDS: ((count,), "i8"), LOGITS: ((count, vocab), "f4")}, force=force) as file:
         file.append(IDS, ids)
-        for row in range(0, count, step):
-            rows = runner.head(hidden[row : row + step])
+        for part in head_slices(0, count, vocab):
+            rows = runner.head(hidden[part])
             if not np.isfinite(rows).all():
                 raise WeightError("running it gives numbers that are not finite", path=runner.path)
             file.append(LOGITS, rows)

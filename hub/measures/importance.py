@@ -17,7 +17,7 @@ from hub.architecture import Configured
 from hub.errors import UsageError, WeightError
 from hub.format import Importance, ImportanceFile
 from hub.mapping import Relation, relations
-from hub.measures.perplexity import HEAD_BYTES
+from hub.runner.slices import head_slices
 from hub.transforms import Join, Stack
 
 if TYPE_CHECKING:
@@ -102,12 +102,11 @@ def run(runner: Runner, chunks: Sequence[Ids], *, output: bool, progress: Progre
     Raises:
         HubError: they cannot be run, or give numbers that are not finite.
     """
-    step = max(1, HEAD_BYTES // (4 * runner.vocab_size))
     progress.start("run", sum(map(len, chunks)) * runner.weight_bytes)
     for ids in chunks:
         hidden = runner.hidden(ids)
-        for row in range(0, len(hidden) if output else 0, step):
-            runner.head(hidden[row : row + step])
+        for part in head_slices(0, len(hidden) if output else 0, runner.vocab_size):
+            runner.head(hidden[part])
         progress.advance(len(ids) * runner.weight_bytes)
 
 

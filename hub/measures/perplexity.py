@@ -12,6 +12,7 @@ import numpy as np
 
 import hub_native
 from hub.errors import UsageError, WeightError
+from hub.runner.slices import head_slices
 
 if TYPE_CHECKING:
     from hub.pipeline import Progress
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     F32Array = np.ndarray[Any, np.dtype[np.float32]]
     F64Array = np.ndarray[Any, np.dtype[np.float64]]
 
-HEAD_BYTES = 16 << 20
-"""Bytes of logits that are held at once."""
 SHORTEST = 4
 """Tokens of the shortest chunk whose second half has a token to score."""
 
@@ -88,13 +87,8 @@ def measure(runner: Runner, chunks: Sequence[Ids], progress: Progress) -> Perple
 def _losses(runner: Runner, hidden: F32Array, ids: Ids) -> F64Array:
     """Negative log-likelihoods of the tokens of the second half but its first, in nats."""
     start, stop = len(ids) // 2, len(ids) - 1
-    step = max(1, HEAD_BYTES // (4 * runner.vocab_size))
-    return np.concatenate(
-        [
-            loss(runner.head(hidden[row : min(row + step, stop)]), ids[row + 1 : min(row + step, stop) + 1])
-            for row in range(start, stop, step)
-        ]
-    )
+    parts = head_slices(start, stop, runner.vocab_size)
+    return np.concatenate([loss(runner.head(hidden[p]), ids[p.start + 1 : p.stop + 1]) for p in parts])
 
 
 def loss(logits: F32Array, following: Ids) -> F64Array:

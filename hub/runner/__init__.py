@@ -4,6 +4,7 @@ executor   the graph, node by node: start here
 weights    canonical weights as matrices that multiply themselves with activations
 positions  rotary frequencies
 threads    work in pieces
+slices     logits of some tokens at a time
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import hub_native
+from hub.runner.slices import head_slices
 from hub.verification.sample import Sample
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     F32Array = np.ndarray[Any, np.dtype[np.float32]]
     F64Array = np.ndarray[Any, np.dtype[np.float64]]
 
-HEAD_BYTES = 16 << 20
-"""Bytes of logits that are held of either model at once."""
 KEPT_BYTES = 64 << 20
 """Bytes of layer outputs that are kept of the first model; where they are more, of fewer tokens."""
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99_9": 0.999}
@@ -134,9 +133,7 @@ def measure(a: Runner, b: Runner, sample: Sample, progress: Progress) -> Diverge
         second = _timed(spent, 1, partial(b.hidden, ids, observe=outputs.compare))
         progress.advance(len(ids) * b.weight_bytes)
         following = np.append(ids[1:], np.int32(-1)).astype(np.int32)
-        rows = max(1, HEAD_BYTES // (4 * a.vocab_size))
-        for start in range(0, len(ids), rows):
-            part = slice(start, min(len(ids), start + rows))
+        for part in head_slices(0, len(ids), a.vocab_size):
             x = _timed(spent, 0, partial(a.head, first[part]))
             y = _timed(spent, 1, partial(b.head, second[part]))
             out.unequal += int(np.count_nonzero(x.view(np.uint32) != y.view(np.uint32)))

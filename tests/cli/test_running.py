@@ -44,7 +44,7 @@ def refused(hub, *arguments, status, says, out=None):
 
 @pytest.mark.parametrize("slices", [1, 200], ids=["row by row", "all at once"])
 def test_logits_of_ids(hub, tmp_path, monkeypatch, slices):
-    monkeypatch.setattr("hub.measures.answers.HEAD_BYTES", slices * 4 * 2048)
+    monkeypatch.setattr("hub.runner.slices.HEAD_BYTES", slices * 4 * 2048)
     out = tmp_path / "out.npz"
     line = hub("logits", TINY, "--ids", GOLDEN, "-o", out, "--threads", 2).out
     assert re.fullmatch(r"wrote .*out.npz: logits of 256 tokens, 2048 each, in \d+\.\d s\n", line)

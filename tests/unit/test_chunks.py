@@ -10,6 +10,7 @@ from hub.io.text import text_file
 from hub.mapping import Relation
 from hub.measures import chunks, perplexity
 from hub.measures.importance import Collector, Moments, localised
+from hub.runner import slices
 from hub.transforms import Concat, Stack, Transpose
 
 
@@ -82,8 +83,8 @@ def test_the_second_half_is_scored(monkeypatch):
     chances = np.array([0.4, 0.5, 0.25, 0.4])  # after 2 comes 3, after 3 comes 0; after 1 comes 2, after 2 comes 3
     nll = -np.log(chances)
     value = np.exp(nll.mean())
-    for held in (perplexity.HEAD_BYTES, 1):
-        monkeypatch.setattr(perplexity, "HEAD_BYTES", held)
+    for held in (slices.HEAD_BYTES, 1):
+        monkeypatch.setattr(slices, "HEAD_BYTES", held)
         found = perplexity.measure(FakeRunner(table), ids, Quiet())
         assert (found.chunks, found.context, found.scored) == (2, 6, 4)
         assert found.value == pytest.approx(value, rel=1e-6)
