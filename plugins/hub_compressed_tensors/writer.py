@@ -36,6 +36,8 @@ from hub_safetensors.writer import most_frequent
 
 _ROLES: Final = {"packed": PACKED, "weight": WEIGHT, "scale": SCALE, "zero": ZERO, "g_idx": G_IDX, "global": GLOBAL}
 _FLOATS: Final = ("f32", "f16", "bf16")
+USUAL: Final = "4bit-g128"
+"""What the format's name alone means for a model without codes."""
 
 
 class CompressedWriter(Writer):
@@ -51,17 +53,23 @@ class CompressedWriter(Writer):
     def assign(
         self, tensors: Sequence[Tensor], configured: Configured | None, request: Request
     ) -> tuple[Sequence[Assignment], Sequence[str]]:
-        variant = Variant.parse(request.variant or KEEP)
         layers = linear_layers(configured)
-        made = [
-            _assignment(tensor, variant, request, is_linear(tensor.name, layers, configured))
-            for tensor in sorted(tensors, key=lambda tensor: tensor.name)
-        ]
-        if any(one.layout.startswith("ct.") for one in made):
-            return made, []
-        if variant.word != KEEP:
+        ordered = sorted(tensors, key=lambda tensor: tensor.name)
+
+        def made(word: str) -> list[Assignment]:
+            variant = Variant.parse(word)
+            return [_assignment(t, variant, request, is_linear(t.name, layers, configured)) for t in ordered]
+
+        def some(assignments: Sequence[Assignment]) -> bool:
+            return any(one.layout.startswith("ct.") for one in assignments)
+
+        if some(found := made(request.variant or KEEP)):
+            return found, []
+        if request.variant == "" and some(usual := made(USUAL)):
+            return usual, [f"no codes to keep: {USUAL}, the usual variant"]
+        if request.variant not in ("", KEEP):
             raise UsageError("no tensor of the model would be quantized")
-        return made, ["nothing is quantized: name a variant, such as 4bit-g128"]
+        return found, ["nothing is quantized: name a variant, such as 4bit-g128"]
 
     def lay_out(
         self,
