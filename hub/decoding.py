@@ -12,7 +12,6 @@ import numpy as np
 
 import hub_native
 from hub.ir.groups import Blocks
-from hub.ir.part import Part
 from hub.ir.values import Affine, Const, Dense, Quantized, Value
 
 if TYPE_CHECKING:
@@ -28,16 +27,16 @@ def decode(body: Dense | Quantized) -> F32Array:
     if isinstance(body, Dense):
         from hub.kernels import to_f32
 
-        return to_f32(_whole(body.part))
+        return to_f32(body.part.whole())
     return _quantized(body)
 
 
 def _quantized(q: Quantized) -> F32Array:
     rows = q.shape[0]
-    codes = np.ascontiguousarray(_whole(q.codes)).reshape(rows, -1)
+    codes = np.ascontiguousarray(q.codes.whole()).reshape(rows, -1)
     if isinstance(q.values, Affine) and codes.dtype.kind not in "iu":
         codes = codes.astype(np.float32)  # floating-point codes are their own values
-    signs = None if q.signs is None else np.ascontiguousarray(_whole(q.signs)).astype(np.int8).reshape(q.shape)
+    signs = None if q.signs is None else np.ascontiguousarray(q.signs.whole()).astype(np.int8).reshape(q.shape)
     block_rows, groups = _groups(q)
     out = np.empty(q.shape, np.float32)
     # A constant zero or offset of 0 is no operation: adding it would still turn -0 to +0.
@@ -57,7 +56,7 @@ def _groups(q: Quantized) -> tuple[int, int | np.ndarray[Any, Any]]:
     if isinstance(q.groups, Blocks):
         return q.groups.shape
     assert q.groups.g_idx is not None
-    return 1, np.ascontiguousarray(_whole(q.groups.g_idx), np.int32)
+    return 1, np.ascontiguousarray(q.groups.g_idx.whole(), np.int32)
 
 
 def _per_group(value: Value, q: Quantized, block_rows: int) -> float | F32Array:
@@ -71,9 +70,3 @@ def _per_group(value: Value, q: Quantized, block_rows: int) -> float | F32Array:
     if block_rows > 1:
         per_group = per_group[: -(-q.shape[0] // block_rows)]
     return np.ascontiguousarray(per_group)
-
-
-def _whole(part: Part) -> Any:
-    axis = part.spec.axis
-    rows = 0 if axis is None else part.spec.shape[axis] * part.spec.per
-    return part.load(0, rows)

@@ -189,20 +189,20 @@ def _numbers(body: Quantized, rows: int, prefix: str) -> Iterator[tuple[str, Any
     """The arrays of `_leaves`, out of some rows that were unpacked."""
     import numpy as np
 
-    yield f"{prefix}codes", _all(body.codes).reshape(rows, -1)
+    yield f"{prefix}codes", body.codes.whole().reshape(rows, -1)
     if body.signs is not None:
-        yield f"{prefix}signs", _all(body.signs).reshape(rows, -1)
+        yield f"{prefix}signs", body.signs.whole().reshape(rows, -1)
     high = 1
     if isinstance(body.groups, Index):
         assert body.groups.g_idx is not None
-        yield f"{prefix}g_idx", _all(body.groups.g_idx)
+        yield f"{prefix}g_idx", body.groups.g_idx.whole()
     else:
         high = body.groups.shape[0]
     for name in ("scale", "zero", "offset"):
         value: Value = getattr(body, name)
         count = 1 if high == 0 else -(-rows // high)
         if isinstance(value, Dense):
-            array = _all(value.part).reshape(count, -1)
+            array = value.part.whole().reshape(count, -1)
             yield f"{prefix}{name}", np.repeat(array, high, axis=0)[:rows] if high > 1 else array
         elif isinstance(value, Quantized):
             for key, array in _numbers(value, count, f"{prefix}{name}."):
@@ -242,8 +242,3 @@ def _joined(scheme: Scheme, arrays: Mapping[str, Any], shape: Shape, prefix: str
         fields["offset"],
         part("signs") if scheme.signs else None,
     )
-
-
-def _all(part: Part) -> Any:
-    axis = part.spec.axis
-    return part.load(0, 0 if axis is None else part.spec.shape[axis] * part.spec.per)

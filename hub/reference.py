@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hub.ir.groups import Blocks, Groups
-from hub.ir.part import Part, Shape
+from hub.ir.part import Shape
 from hub.ir.values import Affine, Const, Dense, Quantized, Value
 
 if TYPE_CHECKING:
@@ -26,14 +26,14 @@ def decode(body: Dense | Quantized) -> F32Array:
     """
     with np.errstate(all="ignore"):
         if isinstance(body, Dense):
-            return np.asarray(_whole(body.part), dtype=np.float32)
+            return np.asarray(body.part.whole(), dtype=np.float32)
         return _quantized(body)
 
 
 def _quantized(q: Quantized) -> F32Array:
     value = _value_of_codes(q)
     if q.signs is not None:
-        value = _whole(q.signs).astype(np.float32).reshape(q.shape) * value
+        value = q.signs.whole().astype(np.float32).reshape(q.shape) * value
     # A constant zero or offset of 0 is no operation: adding it would still turn -0 to +0.
     if q.zero != Const(0.0):
         value = value - _spread(q.zero, q.groups, q.shape)
@@ -44,7 +44,7 @@ def _quantized(q: Quantized) -> F32Array:
 
 
 def _value_of_codes(q: Quantized) -> F32Array:
-    codes = _whole(q.codes)
+    codes = q.codes.whole()
     if isinstance(q.values, Affine):
         return np.asarray(codes, dtype=np.float32).reshape(q.shape)
     table = np.array(q.values.table, np.float32).reshape(-1, q.values.width)
@@ -56,13 +56,13 @@ def _spread(value: Value, groups: Groups, shape: Shape) -> F32Array:
     if isinstance(value, Const):
         return np.float32(value.value)  # type: ignore[return-value]
     if isinstance(value, Dense):
-        per_group: F32Array = np.asarray(_whole(value.part), dtype=np.float32)
+        per_group: F32Array = np.asarray(value.part.whole(), dtype=np.float32)
     else:
         per_group = _quantized(value)
     rows, columns = shape
     if not isinstance(groups, Blocks):
         assert groups.g_idx is not None
-        return np.asarray(per_group.reshape(rows, groups.groups)[:, _whole(groups.g_idx)])
+        return np.asarray(per_group.reshape(rows, groups.groups)[:, groups.g_idx.whole()])
     for axis, (block, length) in enumerate(zip(groups.shape, (rows, columns), strict=True)):
         if per_group.ndim < 2:
             # One number for all rows, or for each column group of all rows; otherwise a list per row.
@@ -72,9 +72,3 @@ def _spread(value: Value, groups: Groups, shape: Shape) -> F32Array:
             per_group = np.repeat(per_group, repeats, axis=axis)
         per_group = per_group[:length] if axis == 0 else per_group[:, :length]
     return per_group
-
-
-def _whole(part: Part) -> Any:
-    axis = part.spec.axis
-    rows = 0 if axis is None else part.spec.shape[axis] * part.spec.per
-    return part.load(0, rows)

@@ -136,7 +136,7 @@ def _regrouped(body: Quantized, source: Scheme, target: Scheme) -> Quantized:
 
     def told(field: Field, was: Value, what: str) -> Value:
         if isinstance(field, Stored) and isinstance(was, Dense):
-            kept = grid.chosen(_all(was.part))
+            kept = grid.chosen(was.part.whole())
             return Dense(ArrayPart(kept, PartSpec(field.dtype, kept.shape, 0, max(1, grid.per_row))))
         return grid.told(field, was, grid.spread(was), what, [])
 
@@ -257,7 +257,7 @@ class _Grid:
         starts_c = np.arange(0, columns, self.width) if self.width else np.zeros(1, np.int64)
         if isinstance(body.groups, Index):
             assert body.groups.g_idx is not None
-            of = np.asarray(_all(body.groups.g_idx)).astype(np.int64)
+            of = np.asarray(body.groups.g_idx.whole()).astype(np.int64)
             self.rows, self.columns = starts_r, of[starts_c]
             if not np.array_equal(np.repeat(self.columns, self.width or columns)[:columns], of):
                 raise Misfit("columns of a group do not stand together (act-order)")
@@ -291,7 +291,7 @@ class _Grid:
         rows, columns = self.body.shape
         if self.as_they_are:
             assert isinstance(self.body.groups, Index) and self.body.groups.g_idx is not None
-            return np.asarray(per_group[:, _all(self.body.groups.g_idx)])
+            return np.asarray(per_group[:, self.body.groups.g_idx.whole()])
         tall = np.repeat(per_group, self.per_row or rows, axis=0)[:rows]
         return np.repeat(tall, self.width or columns, axis=1)[:, :columns]
 
@@ -369,7 +369,7 @@ def _moved(body: Quantized, grid: _Grid, move: Array, allowed: tuple[int, int], 
     if not np.any(move) and (body.values == values):
         return body.codes
     rows, columns = body.shape
-    codes = np.ascontiguousarray(_all(body.codes).reshape(body.shape))
+    codes = np.ascontiguousarray(body.codes.whole().reshape(body.shape))
     dtype = I8 if values.signed else U8
     if np.any(move):
         if np.any(move != np.rint(move)):
@@ -396,11 +396,6 @@ def _moved(body: Quantized, grid: _Grid, move: Array, allowed: tuple[int, int], 
             raise Misfit(f"codes lie beyond {allowed[0]} to {allowed[1]}")
         codes = moved
     return ArrayPart(codes.astype(dtype.numpy(), copy=False), PartSpec(dtype, body.shape))
-
-
-def _all(part: Part) -> Any:
-    axis = part.spec.axis
-    return part.load(0, 0 if axis is None else part.spec.shape[axis] * part.spec.per)
 
 
 def conform(body: Quantized, source: Scheme, target: Scheme) -> Quantized:

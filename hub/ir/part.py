@@ -114,6 +114,11 @@ class Part(ABC):
             HubError: the file cannot be read, or ended early.
         """
 
+    def whole(self) -> np.ndarray[Any, Any]:
+        """All of its numbers; for parts of a tile, which are in memory."""
+        axis = self.spec.axis
+        return self.load(0, 0 if axis is None else self.spec.shape[axis] * self.spec.per)
+
     def load_rows(self, rows: Sequence[int]) -> np.ndarray[Any, Any]:
         """The numbers of any logical rows, in the order given; neighbours are read together.
 

@@ -46,7 +46,6 @@ from hub_safetensors.scaled_floats import (
     refuse_nan,
     scale_spec,
     scale_value,
-    whole,
 )
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
@@ -104,13 +103,13 @@ class Integers(Layout):
 
     def pack(self, body: Quantized) -> Arrays:
         assert isinstance(body.scale, Dense)
-        arrays = {self.codes: self.write_codes(whole(body.codes)), "scale": packed_scale(body.scale)}
+        arrays = {self.codes: self.write_codes(body.codes.whole()), "scale": packed_scale(body.scale)}
         if self.form.asym:
             assert isinstance(body.zero, Dense)
-            arrays["zero"] = self.write_zeros(whole(body.zero.part))
+            arrays["zero"] = self.write_zeros(body.zero.part.whole())
         if self.form.indexed:
             assert isinstance(body.groups, Index) and body.groups.g_idx is not None
-            arrays["g_idx"] = whole(body.groups.g_idx).astype("<i4")
+            arrays["g_idx"] = body.groups.g_idx.whole().astype("<i4")
         return arrays
 
     @property
@@ -238,10 +237,10 @@ class Nvfp4(Fp4):
         if values is None:
             return Holding("codes", "the factor is kept as its reciprocal", by_value=True)
         assert isinstance(values.scale, Quantized)
-        if np.any(whole(values.scale.codes) >= E4M3_END):
+        if np.any(values.scale.codes.whole() >= E4M3_END):
             return Holding("lossy", "a scale is no positive E4M3")
         factor = values.scale.scale
-        kept = np.float32(factor.value) if isinstance(factor, Const) else whole(factor.part)  # type: ignore[union-attr]
+        kept = np.float32(factor.value) if isinstance(factor, Const) else factor.part.whole()  # type: ignore[union-attr]
         with np.errstate(all="ignore"):
             again = np.float32(1) / (np.float32(1) / kept)
         if np.any(again != kept):
@@ -251,7 +250,7 @@ class Nvfp4(Fp4):
     def unpack(self, arrays: Arrays, shape: Shape) -> Quantized:
         bare = super().unpack(arrays, shape)
         assert isinstance(bare.scale, Quantized)
-        if np.any(whole(bare.scale.codes) >= E4M3_END):
+        if np.any(bare.scale.codes.whole() >= E4M3_END):
             raise HubError("weight_scale holds NaN or negative numbers; the model is damaged")
         divisor = np.asarray(arrays["global"], np.float32).reshape(1, 1)
         if not np.isfinite(divisor).all() or not (divisor > 0).all():
@@ -263,7 +262,7 @@ class Nvfp4(Fp4):
     def pack(self, body: Quantized) -> Arrays:
         assert isinstance(body.scale, Quantized)
         factor = body.scale.scale
-        one = np.float32(factor.value) if isinstance(factor, Const) else whole(factor.part)  # type: ignore[union-attr]
+        one = np.float32(factor.value) if isinstance(factor, Const) else factor.part.whole()  # type: ignore[union-attr]
         return {**super().pack(body), "global": (np.float32(1) / np.asarray(one, np.float32)).reshape(1)}
 
 

@@ -24,7 +24,7 @@ from hub.api import (
     row_count,
     rows_spec,
 )
-from hub_safetensors.scaled_floats import byte_scale, looked_up, packed_scale, whole
+from hub_safetensors.scaled_floats import byte_scale, looked_up, packed_scale
 from hub_safetensors.words import as_bytes, codes_of
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
@@ -62,7 +62,7 @@ class Fp4(Layout):
 
     def pack(self, body: Quantized) -> Arrays:
         scale = np.ascontiguousarray(packed_scale(body.scale).astype(np.uint8)).view(self.bytes_of.numpy())
-        return {"packed": pack_nibbles(whole(body.codes)), "scale": scale}
+        return {"packed": pack_nibbles(body.codes.whole()), "scale": scale}
 
 
 def unpack_nibbles(packed: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -24,7 +24,6 @@ from hub.api import (
     DType,
     HubError,
     Layout,
-    Part,
     PartSpec,
     Quantized,
     Scheme,
@@ -52,12 +51,6 @@ def scale_value(array: np.ndarray[Any, Any], dtype: DType, blocks: Blocks) -> De
     """A tile's scales as the IR has them."""
     high = blocks.shape[0]
     return Dense(ArrayPart(array, PartSpec(dtype, array.shape, 0 if high else None, max(1, high))))
-
-
-def whole(part: Part) -> Any:
-    """All of a tile's part."""
-    axis = part.spec.axis
-    return part.load(0, 0 if axis is None else part.spec.shape[axis] * part.spec.per)
 
 
 def byte_scale(table: Codebook) -> Scheme:
@@ -116,12 +109,12 @@ class ScaledFloats(Layout):
         return Quantized(shape, codes, Affine(8, dtype=self.codes), scale, self.blocks)
 
     def pack(self, body: Quantized) -> Arrays:
-        return {"weight": whole(body.codes), "scale": packed_scale(body.scale)}
+        return {"weight": body.codes.whole(), "scale": packed_scale(body.scale)}
 
 
 def packed_scale(scale: Any) -> np.ndarray[Any, Any]:
     """The stored numbers, or bytes, of a scale."""
-    array: np.ndarray[Any, Any] = whole(scale.codes if isinstance(scale, Quantized) else scale.part)
+    array: np.ndarray[Any, Any] = (scale.codes if isinstance(scale, Quantized) else scale.part).whole()
     return array
 
 
