@@ -76,6 +76,12 @@ def carry(body: Quantized, source: Scheme, target: Scheme) -> Carried:
     Raises:
         Misfit: a code, zero point or group cannot be told there, whatever is rounded.
     """
+    # Scales of a damaged file may be anything; what is not finite ends as a misfit, or where the source is scanned.
+    with np.errstate(all="ignore"):
+        return _carry(body, source, target)
+
+
+def _carry(body: Quantized, source: Scheme, target: Scheme) -> Carried:
     reason = _structure(source, target)
     if reason:
         raise Misfit(reason)
