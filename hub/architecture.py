@@ -22,6 +22,7 @@ from hub.graph import Graph
 from hub.ir.model import Model
 from hub.ir.part import Shape
 from hub.ir.tokenizer import TokenizerRule
+from hub.recipe import Rule
 from hub.rope import rope_settings
 
 MAX_DIMENSION = 1 << 40
@@ -143,11 +144,20 @@ class Condition:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """Why a format does not have a canonical tensor; `when` is the condition for it, None for always."""
+
+    reason: str
+    when: str | None = None
+
+
+@dataclass(frozen=True)
 class Convention:
     """What a format makes of a family.
 
     Attributes:
-        architecture: what the format calls it.
+        architecture: what the format calls it; empty where it calls it as config.json does.
+        canonical: whether the format keeps config.json, and canonical names but for those that `tensors` tells.
         reads: whether a file with that word is read as this family (two families can share a word); or the condition
             for it, over what the file's metadata tell and `tensors`, the names in the file.
         tensors: the format's tensor name -> where it comes from.
@@ -158,7 +168,10 @@ class Convention:
             expressions over the settings before it and `tensors`.
         requires: what a model must fulfil to be written so.
         notes: conditions under which something is to be told, with the sentence.
-        left_out: canonical tensors that the format does not have, with the reason.
+        left_out: canonical tensors that the format does not have, with the reason and the condition for it.
+        config: members of config.json that readers of the format need besides those of the settings, as expressions
+            over these.
+        layouts: what the format's own tools give single tensors where a variant says another layout for most.
     """
 
     architecture: str
@@ -170,7 +183,10 @@ class Convention:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     requires: tuple[Condition, ...] = ()
     notes: tuple[Condition, ...] = ()
-    left_out: Mapping[str, str] = field(default_factory=dict)
+    left_out: Mapping[str, LeftOut] = field(default_factory=dict)
+    canonical: bool = False
+    config: Mapping[str, str] = field(default_factory=dict)
+    layouts: tuple[Rule, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -202,6 +218,13 @@ class Architecture:
     rope_local_theta: float | None = None
     renamed: tuple[tuple[re.Pattern[str], str], ...] = ()
     spellings: Mapping[str, Mapped] = field(default_factory=dict)
+
+    def called(self, convention: str, name: str) -> bool:
+        """Whether a format of that convention calls the family so."""
+        rules = self.formats.get(convention)
+        if rules is None:
+            return False
+        return name == rules.architecture if rules.architecture else name in (*self.architectures, self.model_type)
 
     def configure(
         self, raw: Mapping[str, Any], *, path: str, convention: str = "", tensors: Collection[str] = ()
@@ -448,7 +471,7 @@ def _convention(data: Mapping[str, Any]) -> Convention:
     rows = data.get("metadata", {})
     first = rows.get("first", ())
     return Convention(
-        architecture=data["architecture"],
+        architecture=data.get("architecture", ""),
         reads=data.get("reads", True),
         tensors=_mapped(data.get("tensors", {})),
         also=_mapped(data.get("also", {})),
@@ -457,8 +480,15 @@ def _convention(data: Mapping[str, Any]) -> Convention:
         defaults=data.get("defaults", {}),
         requires=_conditions(data.get("requires", ())),
         notes=_conditions(data.get("notes", ())),
-        left_out=data.get("left_out", {}),
+        left_out={name: _left_out(rule) for name, rule in data.get("left_out", {}).items()},
+        canonical=data.get("canonical", False),
+        config=data.get("config", {}),
+        layouts=tuple(Rule(rule["match"], rule["layout"]) for rule in data.get("layouts", ())),
     )
+
+
+def _left_out(rule: str | Mapping[str, str]) -> LeftOut:
+    return LeftOut(rule) if isinstance(rule, str) else LeftOut(rule["reason"], rule.get("when"))
 
 
 @cache
@@ -499,8 +529,7 @@ def find(model: Model) -> Architecture:
         raise ArchitectureError(f"the model does not say its architecture{why}", path=model.path)
     for architecture in known():
         if model.convention:
-            convention = architecture.formats.get(model.convention)
-            if convention and convention.architecture == model.architecture and _reads(model, architecture):
+            if architecture.called(model.convention, model.architecture) and _reads(model, architecture):
                 return architecture
         elif model.architecture in architecture.architectures:
             return architecture

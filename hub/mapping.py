@@ -121,9 +121,11 @@ class _Reading:
     def __init__(self, model: Model, configured: Configured, expected: Mapping[str, tuple[Shape, bool]]) -> None:
         self.model, self.configured, self.expected = model, configured, expected
         architecture = configured.architecture
-        if model.convention:
-            self.table = _table(configured, {**_convention(configured, model.convention).also,
-                                             **_convention(configured, model.convention).tensors})  # fmt: skip
+        rules = _convention(configured, model.convention) if model.convention else None
+        self.canonical = rules is None or rules.canonical
+        """Whether a canonical name that stands in the file is meant."""
+        if rules is not None:
+            self.table = _table(configured, {**rules.also, **rules.tensors})
         else:
             self.table = _table(configured, architecture.spellings) if architecture.spellings else {}
         self.kept: dict[str, Tensor] = {}
@@ -143,9 +145,9 @@ class _Reading:
         if relation is not None and relation.make is not None:
             self.made[relation.make] = tensor
             self.dropped.append((name, f"made again from the settings ({relation.make})"))
-        elif relation is not None and not (not self.model.convention and name in self.expected):
+        elif relation is not None and (self.model.convention or name not in self.expected):
             self._undo(relation, tensor)
-        elif not self.model.convention and (wanted := self._spelled(name)) is not None:
+        elif self.canonical and (wanted := self._spelled(name)) is not None:
             self._keep(tensor if wanted == name else tensor.renamed(wanted), wanted)
         elif reason := self.model.beside.get(name) or self.configured.ignored(name):
             self.dropped.append((name, reason))
@@ -243,7 +245,8 @@ def localise(found: Sorted, convention: str, configured: Configured) -> tuple[li
     left_out: list[tuple[str, str]] = []
     groups: dict[str, list[Relation]] = {}
     group_of: dict[str, str] = {}
-    for relation in _table(configured, rules.tensors).values():
+    absent = _left_out(rules, configured)
+    for relation in relations(configured, convention):
         if relation.make:
             if relation.when is None or configured.evaluate(relation.when):
                 out.append(MAKERS[relation.make](relation.name, configured))
@@ -255,12 +258,12 @@ def localise(found: Sorted, convention: str, configured: Configured) -> tuple[li
         group: {source for relation in relations for source in relation.sources if source in found.tensors}
         for group, relations in groups.items()
     }
-    unnamed = [name for name in found.tensors if name not in group_of and name not in rules.left_out]
+    unnamed = [name for name in found.tensors if name not in group_of and name not in absent]
     if unnamed:
         raise ArchitectureError(f"no {convention} name is known for {listing(unnamed)}")
     for name, tensor in found.tensors.items():
         if name not in group_of:
-            left_out.append((tensor.stored_name, rules.left_out[name]))
+            left_out.append((tensor.stored_name, absent[name]))
             continue
         group = group_of[name]
         waiting[group].discard(name)
@@ -311,7 +314,38 @@ def relations(configured: Configured, convention: str) -> list[Relation]:
     Raises:
         ArchitectureError: the architecture has no table for that convention.
     """
-    return list(_table(configured, _convention(configured, convention).tensors).values())
+    rules = _convention(configured, convention)
+    table = _table(configured, rules.tensors)
+    if rules.canonical:
+        told = {source for relation in table.values() for source in relation.sources} | _left_out(
+            rules, configured
+        ).keys()
+        table |= {name: Relation(name, (name,), (), name) for name in configured.expected() if name not in told}
+    return list(table.values())
+
+
+def is_canonical(convention: str, configured: Configured) -> bool:
+    """Whether a convention keeps config.json and canonical names, but for some that it tells otherwise."""
+    return not convention or _convention(configured, convention).canonical
+
+
+def spelled(model: Model, configured: Configured, found: Sorted) -> bool:
+    """Whether a model has every tensor under the name that its convention writes: readers of formats that keep
+    canonical names take these, too, where the format has others."""
+    if not model.convention or not is_canonical(model.convention, configured):
+        return True
+    dropped = {name for name, _ in found.dropped}
+    return model.tensors.keys() <= {relation.name for relation in relations(configured, model.convention)} | dropped
+
+
+def _left_out(rules: Convention, configured: Configured) -> dict[str, str]:
+    """Canonical tensors that the format does not have of this model, with the reason."""
+    return {
+        full: rule.reason
+        for name, rule in rules.left_out.items()
+        if rule.when is None or configured.evaluate(rule.when)
+        for full in configured.each_layer(name)
+    }
 
 
 def _convention(configured: Configured, convention: str) -> Convention:

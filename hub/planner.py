@@ -15,14 +15,16 @@ from typing import Any, Literal
 
 from hub import folding
 from hub.architecture import Configured, configure, listing
+from hub.dtypes import DType
 from hub.errors import ConfigError, ExactnessError, HubError, PluginError, UsageError, printable
 from hub.format import Assignment, Laid, PlannedFile, Request, Writer
 from hub.ir.model import Model
 from hub.ir.part import row_length
+from hub.ir.scheme import Scheme
 from hub.ir.tensor import Packed, Tensor
-from hub.ir.values import Quantized
+from hub.ir.values import Affine, Quantized
 from hub.layout import FIDELITIES, DenseLayout, Fidelity, Holding, Layout, arrays_of
-from hub.mapping import Sorted, canonical, localise, relations
+from hub.mapping import Sorted, canonical, is_canonical, localise, relations, spelled
 from hub.mapping import notes as told
 from hub.plugins import Registry
 from hub.recipe import Recipe
@@ -44,6 +46,7 @@ class Entry:
         route: how it gets across.
         fidelity: what that keeps.
         why: why this layout or this fidelity; may be empty.
+        loss: what the output does not keep of it, and why; empty for `identical`.
         fallback: whether the shape forced another layout than the variant asks for.
         quantizer: name of the quantizer that runs, if one does.
         nbytes: bytes in the output.
@@ -57,6 +60,7 @@ class Entry:
     fallback: bool
     quantizer: str | None
     nbytes: int
+    loss: str = ""
 
     @property
     def name(self) -> str:
@@ -172,16 +176,24 @@ def source_stem(path: str) -> str:
 
 def require(plan: Plan, least: Fidelity) -> None:
     """Raises:
-    ExactnessError: some tensors keep less than `least`; lists them.
+    ExactnessError: some tensors keep less than `least`; its line groups them by reason, its `failing` lists each.
     """
     worst = FIDELITIES.index(least)
     failing = [entry for entry in plan.entries if FIDELITIES.index(entry.fidelity) > worst]
     if failing:
-        shown = [f"{e.name} ({e.tensor.layout} to {e.layout}, {e.fidelity})" for e in failing]
-        raise ExactnessError(
-            f"{len(failing)} of {len(plan.entries)} tensors cannot stay {least}: {listing(shown, 8)}",
+        groups: dict[str, list[str]] = {}
+        for e in failing:
+            groups.setdefault(f"{e.tensor.layout} to {e.layout}, {e.fidelity}: {e.loss}", []).append(e.name)
+        shown = [f"{listing(names, 2)} ({why})" for why, names in groups.items()]
+        error = ExactnessError(
+            f"{len(failing)} of {len(plan.entries)} tensors cannot stay {least}: {'; '.join(shown)}",
             path=plan.source.path,
         )
+        error.failing = [
+            {"name": e.name, "from": e.tensor.layout, "to": e.layout, "fidelity": e.fidelity, "why": e.loss}
+            for e in failing
+        ]
+        raise error
 
 
 def _folded(
@@ -232,9 +244,9 @@ def _homes(writer: Writer, configured: Configured, names: Collection[str]) -> di
 def _tensors(
     model: Model, writer: Writer, configured: Configured, found: Sorted
 ) -> tuple[list[Tensor], Sequence[tuple[str, str]]]:
-    if model.convention == writer.convention:
+    if model.convention == writer.convention and spelled(model, configured, found):
         # Same names, same transforms: undoing and redoing them would only cost `identical`.
-        left_out = {name for name, _ in found.dropped} if not model.convention else set()
+        left_out = {name for name, _ in found.dropped} if is_canonical(model.convention, configured) else set()
         own = model.tensors.items()
         new = {t.stored_name: t for t in found.tensors.values() if folding.told(t)}
         return [new[name].renamed(name) if name in new else t for name, t in own if name not in left_out], [
@@ -263,7 +275,29 @@ def _entry(assignment: Assignment, registry: Registry) -> Entry:
         fallback=assignment.fallback,
         quantizer=quantizer,
         nbytes=target.nbytes(tensor.shape),
+        loss=_loss(tensor, target, route, fidelity, why),
     )
+
+
+def _loss(tensor: Tensor, target: Layout, route: Route, fidelity: Fidelity, why: str) -> str:
+    """What a route does not keep, and why."""
+    if fidelity == "identical":
+        return ""
+    if route == "quantize":
+        return f"floats are rounded to {_codes(target.scheme(tensor.shape))}"
+    if fidelity in ("codes", "lossy"):
+        return why or "weights are rounded"
+    kept = {"copy": f"the same numbers, moved ({', '.join(tensor.derived)})", "repack": "the same codes in other bytes"}
+    return kept.get(route, "the same numbers in another type")
+
+
+def _codes(scheme: Scheme | DType) -> str:
+    if isinstance(scheme, DType):
+        return str(scheme)
+    values = scheme.values
+    if isinstance(values, Affine):
+        return f"codes of {values.bits} bits" if values.dtype is None else str(values.dtype)
+    return f"{len(values.table)} values of a table"
 
 
 def _order_told(tensor: Tensor) -> str:
@@ -304,13 +338,24 @@ def _holding(tensor: Tensor, source: Layout, target: Layout) -> Holding:
     holding = target.can_hold(scheme, tensor.shape)
     if not holding.by_value:
         return holding
+    try:
+        worst = _looked(tensor, source, target)
+    except HubError as error:
+        span = next((part.span for part in tensor.parts.values() if part.span), None)
+        raise error.at(path=span.source.path if span else None, tensor=tensor.stored_name) from None
+    return replace(worst, reason=f"{worst.reason}, by at most {worst.error:.2g}") if worst.error else worst
+
+
+def _looked(tensor: Tensor, source: Layout, target: Layout) -> Holding:
+    """What `target` can hold of all numbers of `tensor`: the worst of its tiles."""
+    scheme = source.scheme(tensor.shape)
     worst = Holding("exact")
     for start, stop in tiles(tensor, step(tensor, source, target), Budget(LOOKING, 1)):
         shape = (stop - start, row_length(tensor.shape))
         body = source.unpack(arrays_of(tensor, start, stop), shape)
         assert isinstance(body, Quantized)  # a dense source has no codes that could depend on anything
         found = target.can_hold(scheme, shape, body)
-        if FIDELITIES.index(found.fidelity) > FIDELITIES.index(worst.fidelity):
+        if (FIDELITIES.index(found.fidelity), found.error) > (FIDELITIES.index(worst.fidelity), worst.error):
             worst = found
         if worst.fidelity == "lossy":
             break

@@ -118,8 +118,9 @@ def _speaks(architecture: Architecture, model: Model) -> bool:
     """Whether a model's names can be read by that family's tables."""
     if not model.convention:
         return True
-    convention = architecture.formats.get(model.convention)
-    return convention is not None and convention.architecture == (model.architecture or convention.architecture)
+    if model.architecture is None:
+        return model.convention in architecture.formats
+    return architecture.called(model.convention, model.architecture)
 
 
 def _loose(model: Model, own: Configured | None, by: Configured, faults: Sequence[str]) -> Side:

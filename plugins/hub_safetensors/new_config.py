@@ -16,6 +16,8 @@ from hub.api import Configured, Model, Tokenizer
 
 DTYPES: Final = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "f64": "float64"}
 """hub's name of a number type -> config.json's."""
+QUANTIZATION: Final = ("quantization_config", "quantization")
+"""What config.json says of how weights are quantized; the second is mlx-lm's word."""
 _DTYPE_KEYS: Final = ("dtype", "torch_dtype")
 _IDS: Final = ("bos", "eos", "pad")
 _TOLD_AS_NULL: Final = ("sliding_window", "attn_logit_softcapping", "final_logit_softcapping")
@@ -26,7 +28,7 @@ _LLAMA3: Final = ("factor", "low_freq_factor", "high_freq_factor", "original_max
 
 def carried_config(model: Model, dtype: str) -> dict[str, Any]:
     """The source's config.json for weights of another number type, none of them quantized."""
-    config = {key: value for key, value in model.config.items() if key != "quantization_config"}
+    config = {key: value for key, value in model.config.items() if key not in QUANTIZATION}
     keys = [key for key in _DTYPE_KEYS if key in config] or [_DTYPE_KEYS[0]]
     return {**config, **dict.fromkeys(keys, DTYPES[dtype])} if dtype in DTYPES else config
 

@@ -12,7 +12,7 @@ from hub_safetensors.hf_folder import CONFIG
 from hub_safetensors.new_config import carried_config, made_config
 from hub_safetensors.new_tokenizer import generation_file, tokenizer_files
 from hub_safetensors.quantization import FILES as QUANTIZATION_FILES
-from hub_safetensors.serialize import MAX_SHARD, Weight, json_bytes, lay_out_weights, literal
+from hub_safetensors.serialize import Habits, Weight, json_bytes, lay_out_weights, literal
 
 
 def lay_out_folder(
@@ -25,7 +25,7 @@ def lay_out_folder(
     config: Mapping[str, Any] | None = None,
     but: Sequence[str] = (),
     more: Mapping[str, bytes] | None = None,
-    max_shard: int = MAX_SHARD,
+    habits: Habits | None = None,
 ) -> tuple[list[PlannedFile], dict[str, Any], list[str]]:
     """All files of a folder.
 
@@ -38,7 +38,7 @@ def lay_out_folder(
         config: members of config.json that the format has of its own, None for those to leave out.
         but: names of companions that do not go along.
         more: small files that the format has of its own, by name.
-        max_shard: most bytes of weights in a file.
+        habits: how weight files are kept, where that is not Hugging Face's way.
 
     Returns:
         The files, config.json as plain data, and notes for the plan.
@@ -64,12 +64,12 @@ def lay_out_folder(
     if whole:
         small = {CONFIG: json_bytes(whole), **small}
     files = [literal(name, data) for name, data in small.items()]
-    return [*lay_out_weights(weights, max_shard=max_shard), *files], whole, notes
+    return [*lay_out_weights(weights, habits), *files], whole, notes
 
 
 def is_folder(model: Model) -> bool:
     """Whether a model lies in a Hugging Face folder with a config.json."""
-    return not model.convention and os.path.basename(model.config_path) == CONFIG and bool(model.config)
+    return os.path.basename(model.config_path) == CONFIG and bool(model.config)
 
 
 def _made_files(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from hub.api import ConfigError, FormatError, PlannedFile, Shape, padded
@@ -18,7 +18,7 @@ from hub_safetensors.shards import INDEX, SINGLE
 
 MAX_SHARD: Final = 5 * 10**9
 """Bytes of weights in a file, above which another one is begun; a larger tensor has a file of its own."""
-METADATA: Final = {"format": "pt"}
+METADATA: Final[Mapping[str, str]] = {"format": "pt"}
 """What transformers looks for, and refuses a file without it."""
 
 _ORDER: Final = (
@@ -55,24 +55,43 @@ class Weight:
     data: bytes = b""
 
 
-def lay_out_weights(weights: Sequence[Weight], *, max_shard: int = MAX_SHARD) -> list[PlannedFile]:
-    """The files of all weights, and the index where there is more than one.
+@dataclass(frozen=True)
+class Habits:
+    """How the tools of a format keep the weight files of a folder; those of Hugging Face's libraries, unless told.
+
+    Attributes:
+        max_shard: most bytes of weights in a file.
+        metadata: `__metadata__` of every file.
+        always_indexed: whether there is an index of a single file, too.
+        totals: what the index says of all weights beside `total_size`.
+    """
+
+    max_shard: int = MAX_SHARD
+    metadata: Mapping[str, str] = field(default_factory=lambda: METADATA)
+    always_indexed: bool = False
+    totals: Mapping[str, int] = field(default_factory=dict)
+
+
+def lay_out_weights(weights: Sequence[Weight], habits: Habits | None = None) -> list[PlannedFile]:
+    """The files of all weights, and the index.
 
     Args:
         weights: in the order in which files are filled.
-        max_shard: most bytes of weights in a file.
 
     Raises:
         FormatError: a header would be longer than the format allows.
     """
-    shards = list(_shards(weights, max_shard))
-    if len(shards) == 1:
-        return [_file(SINGLE, shards[0])]
+    habits = habits or Habits()
+    shards = list(_shards(weights, habits.max_shard))
     names = [f"model-{i + 1:05}-of-{len(shards):05}.safetensors" for i in range(len(shards))]
-    files = [_file(name, shard) for name, shard in zip(names, shards, strict=True)]
+    if len(shards) == 1:
+        names = [SINGLE]
+    files = [_file(name, shard, habits.metadata) for name, shard in zip(names, shards, strict=True)]
+    if len(shards) == 1 and not habits.always_indexed:
+        return files
     placed = {weight.name: name for name, shard in zip(names, shards, strict=True) for weight in shard}
-    index = {"metadata": {"total_size": sum(weight.nbytes for weight in weights)}, "weight_map": placed}
-    return [*files, literal(INDEX, json_bytes(index, sort_keys=True))]
+    totals = {"total_size": sum(weight.nbytes for weight in weights), **habits.totals}
+    return [*files, literal(INDEX, json_bytes({"metadata": totals, "weight_map": placed}, sort_keys=True))]
 
 
 def literal(name: str, data: bytes) -> PlannedFile:
@@ -108,8 +127,8 @@ def _shards(weights: Sequence[Weight], max_shard: int) -> Iterable[list[Weight]]
     yield shard
 
 
-def _file(name: str, weights: Sequence[Weight]) -> PlannedFile:
-    header: dict[str, object] = {"__metadata__": METADATA}
+def _file(name: str, weights: Sequence[Weight], metadata: Mapping[str, str]) -> PlannedFile:
+    header: dict[str, object] = {"__metadata__": dict(metadata)}
     placed: dict[tuple[str, str], int] = {}
     known: list[tuple[int, bytes]] = []
     position = 0

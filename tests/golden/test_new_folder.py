@@ -18,7 +18,7 @@ import hub
 from hub.errors import ConfigError, UsageError
 from hub_safetensors import serialize
 from hub_safetensors.companions import MAX_FILE
-from hub_safetensors.serialize import Weight, lay_out_weights
+from hub_safetensors.serialize import Habits, Weight, lay_out_weights
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import made_models
@@ -237,19 +237,19 @@ def test_header_and_order_are_the_library_s(tmp_path: Path) -> None:
 
 def test_shards_and_their_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = [Weight(f"t{i}", "U8", (40,), 40, (f"t{i}", "data")) for i in range(5)]
-    files = {file.name: file for file in lay_out_weights(weights, max_shard=80)}
+    files = {file.name: file for file in lay_out_weights(weights, Habits(max_shard=80))}
     names = [f"model-0000{i}-of-00003.safetensors" for i in (1, 2, 3)]
     assert list(files) == [*names, "model.safetensors.index.json"]
     index = json.loads(files["model.safetensors.index.json"].literals[0][1])
     assert index["metadata"] == {"total_size": 200}
     assert index["weight_map"] == {f"t{i}": names[i // 2] for i in range(5)}
     # A tensor beyond the limit has a file of its own.
-    assert len(lay_out_weights(weights, max_shard=10)) == 6
+    assert len(lay_out_weights(weights, Habits(max_shard=10))) == 6
 
     from hub_safetensors import new_folder, writer
 
     def small(*args, **options):
-        return new_folder.lay_out_folder(*args, **options, max_shard=3_000_000)
+        return new_folder.lay_out_folder(*args, **options, habits=Habits(max_shard=3_000_000))
 
     monkeypatch.setattr(writer, "lay_out_folder", small)
     back = convert(TINY, tmp_path / "back", "safetensors")

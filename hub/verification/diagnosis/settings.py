@@ -10,6 +10,7 @@ import numpy as np
 
 from hub.architecture import Configured
 from hub.errors import HubError
+from hub.mapping import is_canonical
 from hub.verification.alignment import Pair, Side
 from hub.verification.diagnosis.finding import Diagnosis
 
@@ -78,7 +79,7 @@ def _raw(wanted: Configured, side: Side) -> Iterator[Differing]:
 def _told(side: Side, *models: Configured) -> set[str]:
     """Canonical settings that a side's format has words for, for models with such settings."""
     assert side.configured is not None
-    if not side.model.convention:
+    if is_canonical(side.model.convention, side.configured):
         return set(side.configured.values)
     rows = side.configured.architecture.formats[side.model.convention].metadata
     written = (row for row in rows if row.when is None or any(model.evaluate(row.when) for model in models))
