@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from hub.api import Format, LayoutEntry, hookimpl
+from hub.api import Format, LayoutEntry, QuantizerEntry, hookimpl
+
+FAMILIES = {
+    "onnx.dq": (
+        "2bit-g16-offset", "2bit-g64-signed", "4bit-g32-zero", "4bit-g32-zero-f16", "4bit-g32-signed",
+        "4bit-g128-offset", "4bit-channel-zero", "8bit-g32-signed", "8bit-channel-zero-signed", "f8_e4m3-g32",
+        "f8_e4m3-channel",
+    ),
+    "onnx.rows": ("8bit-g32-zero", "8bit-g32-offset", "8bit-g16-signed"),
+    "ort.MatMulNBits": (
+        "2bit-g16-offset", "2bit-g64", "4bit-g32", "4bit-g32-offset", "4bit-g128-floatzero", "8bit-g32",
+        "8bit-g16-zero", "8bit-g32-f16",
+    ),
+}  # fmt: skip
+"""Families of layouts, with parameters that stand for all."""
 
 
 @hookimpl
@@ -12,4 +26,12 @@ def hub_formats() -> list[Format]:
 
 @hookimpl
 def hub_layouts() -> list[LayoutEntry]:
-    return []
+    return [
+        LayoutEntry(name, "hub_onnx.layouts:make", tuple(f"{name}/{told}" for told in examples))
+        for name, examples in FAMILIES.items()
+    ]
+
+
+@hookimpl
+def hub_quantizers() -> list[QuantizerEntry]:
+    return [QuantizerEntry(f"{name}/nearest", name, "hub_onnx.quantizers:make") for name in FAMILIES]

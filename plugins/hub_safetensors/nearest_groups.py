@@ -45,16 +45,19 @@ class NearestQuantizer(Quantizer):
         self.packing, self.told = layout, told
 
     def quantize(self, rows: np.ndarray[Any, np.dtype[np.float32]], calibration: Calibration) -> Any:
-        told = self.told
-        dtype = DTYPES[told.scale]
-        group = max(0, told.group)
-        zero: Const | Dense = Const(float(told.middle))
-        if told.symmetric:
-            codes, scales = symmetric(rows, told.bits, group, dtype, calibration.importance)
-        else:
-            codes, scales, zeros = asymmetric(rows, told.bits, group, dtype, calibration.importance)
-            zero = Dense(ArrayPart(zeros, rows_spec(U8, zeros.shape)))
-        scale = Dense(ArrayPart(scales.astype(dtype.numpy()), rows_spec(dtype, scales.shape)))
-        part = ArrayPart(codes, rows_spec(U8, codes.shape))
-        body = Quantized(rows.shape, part, Affine(told.bits), scale, Blocks((1, group)), zero)
-        return self.packing.pack(body)
+        return self.packing.pack(nearest(rows, self.told, calibration))
+
+
+def nearest(rows: np.ndarray[Any, np.dtype[np.float32]], told: Parameters, calibration: Calibration) -> Quantized:
+    """Rows of floats as codes in the scheme of `told`, whose columns stand in order; codes begin at 0."""
+    dtype = DTYPES[told.scale]
+    group = max(0, told.group)
+    zero: Const | Dense = Const(float(told.middle))
+    if told.symmetric:
+        codes, scales = symmetric(rows, told.bits, group, dtype, calibration.importance)
+    else:
+        codes, scales, zeros = asymmetric(rows, told.bits, group, dtype, calibration.importance)
+        zero = Dense(ArrayPart(zeros, rows_spec(U8, zeros.shape)))
+    scale = Dense(ArrayPart(scales.astype(dtype.numpy()), rows_spec(dtype, scales.shape)))
+    part = ArrayPart(codes, rows_spec(U8, codes.shape))
+    return Quantized(rows.shape, part, Affine(told.bits), scale, Blocks((1, group)), zero)
