@@ -8,6 +8,7 @@ can hold them and a message is always built the same way:
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 MAX_LINE = 680
@@ -101,7 +102,13 @@ class WeightError(HubError):
 
 
 class ExactnessError(HubError):
-    """``--require`` asks for a fidelity that some tensors cannot keep."""
+    """``--require`` asks for a fidelity that some tensors cannot keep.
+
+    Attributes:
+        failing: of each such tensor `name`, `from`, `to`, `fidelity` and `why`; empty where nobody has listed them.
+    """
+
+    failing: Sequence[Mapping[str, str]] = ()
 
 
 class OutputError(HubError):

@@ -32,11 +32,13 @@ class Holding:
         fidelity: what holding it keeps; `lossy` means that it cannot, and must quantize anew.
         reason: why not better, in a few words; empty for `exact`.
         by_value: whether the answer depends on the numbers, which were not there to look at.
+        error: the largest change of a scale, zero point or offset that is rounded; 0 where that is not known.
     """
 
     fidelity: Fidelity
     reason: str = ""
     by_value: bool = False
+    error: float = 0.0
 
 
 class Layout(ABC):
@@ -101,10 +103,10 @@ class Layout(ABC):
                 return Holding("codes", why, by_value=True)
             return Holding("lossy", why) if chance == "never" else Holding("exact")
         try:
-            lost = transcode.carry(values, scheme, mine).lost
+            carried = transcode.carry(values, scheme, mine)
         except transcode.Misfit as error:
             return Holding("lossy", str(error))
-        return Holding("codes", lost) if lost else Holding("exact")
+        return Holding("codes", carried.lost, error=carried.error) if carried.lost else Holding("exact")
 
     @abstractmethod
     def unpack(self, arrays: Arrays, shape: Shape) -> Dense | Quantized:

@@ -1,6 +1,6 @@
 """Carries codes from one scheme into another that can tell them: the step between `unpack` and `pack`.
 
-Codes may move by an integer together with their zero point; a scale that many weights share may be told once for each
+Codes may move by an integer together with their zero point; a table of whole numbers is told by these numbers; a scale that many weights share may be told once for each
 of smaller groups; a constant may be stored; a zero point may become an offset, ``-scale * zero``, and an offset a zero
 point where it is a whole number of scales. Nothing is ever quantized anew here. Whether all of that keeps every weight
 depends on schemes first and, where they leave it open, on scales, zero points and offsets.
@@ -20,7 +20,7 @@ from hub.errors import ConfigError
 from hub.ir.groups import Blocks, Index
 from hub.ir.part import ArrayPart, Part, PartSpec
 from hub.ir.scheme import Field, Scheme, Stored, misfit
-from hub.ir.values import Affine, Const, Dense, Quantized, Value
+from hub.ir.values import Affine, Codebook, Const, Dense, Quantized, Value
 
 if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
@@ -45,10 +45,12 @@ class Carried:
     Attributes:
         body: fields exactly as the target's scheme says.
         lost: what was rounded, in a few words; None where every weight is what it was.
+        error: the largest change of a number that was rounded.
     """
 
     body: Quantized
     lost: str | None
+    error: float = 0.0
 
 
 Prospect = Literal["always", "depends", "never"]
@@ -56,6 +58,7 @@ Prospect = Literal["always", "depends", "never"]
 
 def prospect(source: Scheme, target: Scheme) -> tuple[Prospect, str]:
     """Whether codes of `source` can be carried into `target` with every weight equal, and why not always."""
+    source = _listed(source, target)
     reason = _structure(source, target)
     if reason:
         return "never", reason
@@ -82,9 +85,12 @@ def carry(body: Quantized, source: Scheme, target: Scheme) -> Carried:
 
 
 def _carry(body: Quantized, source: Scheme, target: Scheme) -> Carried:
-    reason = _structure(source, target)
+    listed = _listed(source, target)
+    reason = _structure(listed, target)
     if reason:
         raise Misfit(reason)
+    if listed != source:
+        return _carry(_looked_up(body, listed), listed, target)
     if source == target:
         return Carried(body, None)
     if _only_groups_differ(source, target):
@@ -93,10 +99,10 @@ def _carry(body: Quantized, source: Scheme, target: Scheme) -> Carried:
         # What is told anew is told once for each group that there is, and only then for each of the smaller ones.
         between = replace(target, groups=source.groups)
         told = carry(body, source, between)
-        return told if between == target else Carried(_regrouped(told.body, between, target), told.lost)
+        return told if between == target else replace(told, body=_regrouped(told.body, between, target))
     grid = _Grid(body, source, target)
     scale = grid.spread(body.scale)
-    lost: list[str] = []
+    lost: list[tuple[str, float]] = []
     if isinstance(source.values, Affine) and source.values.dtype is None:
         codes, zero, offset = _integers(body, source, target, grid, scale, lost)
     else:
@@ -111,7 +117,7 @@ def _carry(body: Quantized, source: Scheme, target: Scheme) -> Carried:
         grid.told(target.offset, body.offset, offset, "offset", lost),
         body.signs,
     )
-    return Carried(made, lost[0] if lost else None)
+    return Carried(made, *lost[0]) if lost else Carried(made, None)
 
 
 def _only_groups_differ(source: Scheme, target: Scheme) -> bool:
@@ -160,6 +166,30 @@ def _regrouped(body: Quantized, source: Scheme, target: Scheme) -> Quantized:
         zero=zero,
         offset=told(target.offset, body.offset, "offset"),
     )
+
+
+def _listed(source: Scheme, target: Scheme) -> Scheme:
+    """`source` with integers in the place of a table of whole numbers, where `target` has integers: 4-bit floats told
+    as twice their value are the numbers 0, 1, 2, 3, 4, 6, 8, 12 and their negatives, and need no table."""
+    table = source.values
+    plain = isinstance(target.values, Affine) and target.values.dtype is None
+    if not isinstance(table, Codebook) or not plain or source.zero != Const(0.0):
+        return source
+    numbers = {*table.table, *(-value for value in table.table if source.signs)}
+    bits = next((b for b in range(1, 9) if -(1 << b >> 1) <= min(numbers) and max(numbers) < (1 << b >> 1)), None)
+    if bits is None or any(value != int(value) for value in numbers):
+        return source
+    return replace(source, values=Affine(bits, signed=True), signs=False)
+
+
+def _looked_up(body: Quantized, listed: Scheme) -> Quantized:
+    """`body` with what its table says in the place of its codes."""
+    assert isinstance(body.values, Codebook) and isinstance(listed.values, Affine)
+    table = np.array(body.values.table, np.int8).reshape(-1, body.values.width)
+    numbers = table[body.codes.whole()].reshape(body.shape)
+    if body.signs is not None:
+        numbers = numbers * body.signs.whole().astype(np.int8).reshape(body.shape)
+    return replace(body, codes=ArrayPart(numbers, PartSpec(I8, body.shape)), values=listed.values, signs=None)
 
 
 def _structure(source: Scheme, target: Scheme) -> str | None:
@@ -301,7 +331,7 @@ class _Grid:
         tall = np.repeat(per_group, self.per_row or rows, axis=0)[:rows]
         return np.repeat(tall, self.width or columns, axis=1)[:, :columns]
 
-    def told(self, field: Field, was: Value, numbers: Array, what: str, lost: list[str]) -> Value:
+    def told(self, field: Field, was: Value, numbers: Array, what: str, lost: list[tuple[str, float]]) -> Value:
         """`numbers` as the target keeps them."""
         if isinstance(field, Scheme):
             mine = getattr(self.source, "zero" if what == "zero point" else what)
@@ -312,8 +342,9 @@ class _Grid:
                 raise Misfit(f"{what}s differ, the target has {field.value:g} for all")
             return field
         kept = _stored(numbers, field.dtype, what)
-        if np.any(kept.astype(np.float64) != numbers):
-            lost.append(f"{what}s are rounded to {field.dtype}")
+        change = np.abs(kept.astype(np.float64) - numbers)
+        if np.any(change != 0):
+            lost.append((f"{what}s are rounded to {field.dtype}", float(change.max())))
         return Dense(ArrayPart(kept, PartSpec(field.dtype, kept.shape, 0, max(1, self.per_row))))
 
 
@@ -332,7 +363,7 @@ def _stored(numbers: Array, dtype: DType, what: str) -> Array:
 
 
 def _integers(
-    body: Quantized, source: Scheme, target: Scheme, grid: _Grid, scale: Array, lost: list[str]
+    body: Quantized, source: Scheme, target: Scheme, grid: _Grid, scale: Array, lost: list[tuple[str, float]]
 ) -> tuple[Part, Array, Array]:
     """Codes, zero points and offsets of integer codes in the target's terms."""
     assert isinstance(source.values, Affine) and isinstance(target.values, Affine)
@@ -356,7 +387,7 @@ def _integers(
             form_changes = True
         zero = np.full_like(zero, target.zero.value)
     if form_changes and np.any(scale.astype(np.float32).view(np.uint32) & ROOM):
-        lost.append("scales have too many digits for sums to round alike")
+        lost.append(("scales have too many digits for sums to round alike", 0.0))
     if isinstance(target.zero, Stored) and np.any((zero < to_low) | (zero > to_high)):
         raise Misfit("zero points lie beyond those of the target")
     return _moved(body, grid, move, (to_low, to_high), target.values), zero, offset

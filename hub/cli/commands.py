@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,6 +14,7 @@ from hub._version import __version__
 from hub.errors import printable
 
 if TYPE_CHECKING:
+    from hub.cli.show import View
     from hub.recipe import Recipe, Rule
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -128,6 +130,18 @@ def _asked(
     )
 
 
+@contextmanager
+def _listing(view: View) -> Iterator[None]:
+    """Tensors that cannot keep what `--require` asks for are listed before the error says so in its one line."""
+    from hub.errors import ExactnessError
+
+    try:
+        yield
+    except ExactnessError as error:
+        view.refused(error.failing)
+        raise
+
+
 @cli.command()
 @click.argument("src", type=click.Path())
 @click.argument("dst", type=click.Path(), required=False)
@@ -154,7 +168,7 @@ def convert(
         raise click.UsageError(f"--report {printable(report_to, 200)}: the name must end in .json or .html")
     asked, tensor_rules, values = _asked(recipe, rules, settings)
     view = show.view(as_json=as_json, quiet=quiet, verbose=verbose)
-    with view:
+    with view, _listing(view):
         report = session.convert(
             src, dst, to=to, from_=from_, recipe=asked, rules=tensor_rules, settings=values, verify=verify, text=text,
             tokens=tokens, require=require, threads=threads, max_memory=max_memory, force=force, report_to=report_to,
@@ -188,7 +202,8 @@ def plan(
         if dst is not None:
             session.check_target(made, Path(dst), force, report_to)
         if require:
-            planner.require(made, require)
+            with _listing(show.view(as_json=as_json, quiet=False, verbose=verbose)):
+                planner.require(made, require)
         prepared = (
             session.prepare(model, text, tokens, session.threads_or_default(threads)) if verify == "full" else None
         )

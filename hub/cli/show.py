@@ -50,6 +50,9 @@ class View:
     def cost(self, told: Mapping[str, Any]) -> None:
         """What running both sides will cost."""
 
+    def refused(self, failing: Sequence[Mapping[str, str]]) -> None:
+        """Some tensors cannot keep what was required."""
+
     def start(self, stage: str, total: int) -> None:
         """A stage of `total` bytes begins."""
 
@@ -70,6 +73,9 @@ class Events(View):
 
     def cost(self, told: Mapping[str, Any]) -> None:
         json_line({"event": "cost", **told})
+
+    def refused(self, failing: Sequence[Mapping[str, str]]) -> None:
+        json_line({"event": "refused", "tensors": failing})
 
     def start(self, stage: str, total: int) -> None:
         json_line({"event": "stage", "stage": stage, "bytes": total})
@@ -116,6 +122,9 @@ class Text(View):
 
     def cost(self, told: Mapping[str, Any]) -> None:
         cost(told)
+
+    def refused(self, failing: Sequence[Mapping[str, str]]) -> None:
+        refused(failing)
 
     def start(self, stage: str, total: int) -> None:
         if self._bar is not None:
@@ -203,6 +212,15 @@ def _figure(value: float | None) -> str:
 
 def _word(layout: str) -> str:
     return layout if "/" in layout else layout.rpartition(".")[2]
+
+
+def refused(failing: Sequence[Mapping[str, str]]) -> None:
+    """Print the tensors that cannot keep what was required, and why."""
+    for one in failing:
+        click.echo(
+            f"  {printable(one['name'])} {_word(one['from'])} -> {_word(one['to'])} {one['fidelity']}: "
+            f"{printable(one['why'], 400)}"
+        )
 
 
 def plan(made: Plan, *, verbose: bool) -> None:

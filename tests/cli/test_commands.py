@@ -195,6 +195,14 @@ def test_require_refuses_before_anything_is_written(hub, tmp_path, command):
     for least, count in (("identical", 57), ("exact", 44), ("codes", 44)):
         done = hub(command, "--to", "gguf:q4_k_m", "--require", least, TINY, tmp_path / "x.gguf", status=1)
         assert f"{count} of 57 tensors cannot stay {least}" in done.err
+        assert len(done.err.splitlines()) == 1
+        told = done.out.splitlines()
+        assert len(told) == count
+        assert any(
+            re.fullmatch(r"  blk.0.attn_v.weight \S+ -> Q\d_K lossy: floats are .* \d bits", line) for line in told
+        )
+        done = hub(command, "--json", "--to", "gguf:q4_k_m", "--require", least, TINY, status=1)
+        assert len(json.loads(done.out)["tensors"]) == count
         assert list(tmp_path.iterdir()) == []
     done = hub(command, "--to", "gguf:f32", "--require", "identical", TINY, tmp_path / "x.gguf", status=1)
     assert "cannot stay identical" in done.err

@@ -136,9 +136,42 @@ def test_require_lists_what_cannot_be_kept(made):
     with pytest.raises(ExactnessError, match=r"4 of 21 tensors cannot stay identical: .*attn_q"):
         planner.require(plan(made["f32"], "gguf"), "identical")
     for least in ("identical", "exact", "codes"):
-        with pytest.raises(ExactnessError, match=f"of 21 tensors cannot stay {least}: .* and 8 more"):
+        with pytest.raises(ExactnessError, match=f"16 of 21 tensors cannot stay {least}: .* and 14 more") as refused:
             planner.require(plan(made["f32"], "gguf:f16"), least)
+        assert len(refused.value.failing) == 16
     planner.require(plan(made["f32"], "gguf:q4_0"), "lossy")
+
+
+@pytest.mark.parametrize(("source", "to", "least", "reasons"), [
+    ("f32", "gguf", "identical", {"the same numbers, moved (interleave_heads)"}),
+    ("f32", "gguf:f16", "exact", {"f32 is rounded to f16"}),
+    ("f32", "gguf:q8_0", "codes", {"floats are rounded to codes of 8 bits"}),
+    ("f32", "compressed-tensors:mxfp4", "codes", {"floats are rounded to 16 values of a table"}),
+    ("bf16", "gguf:f32", "identical", {"the same numbers in another type"}),
+    ("gguf-q4_k_s", "gguf:q5_k_s", "identical", {"the same codes in other bytes"}),
+    ("gguf-q4_k_s", "gguf:q4_0", "codes", {"offsets are not whole numbers of scales", "codes u5 do not fit u4"}),
+])  # fmt: skip
+def test_every_tensor_that_cannot_be_kept_is_told_why(made, source, to, least, reasons):
+    found = plan(made[source], to)
+    with pytest.raises(ExactnessError) as refused:
+        planner.require(found, least)
+    told = {one["name"]: one for one in refused.value.failing}
+    worse = {"identical": ("exact", "codes", "lossy"), "exact": ("codes", "lossy"), "codes": ("lossy",)}[least]
+    assert set(told) == {entry.name for entry in found.entries if entry.fidelity in worse}
+    assert {one["why"] for one in told.values()} <= reasons, told
+    assert any(reason in str(refused.value) for reason in reasons)
+
+
+def test_a_fault_seen_while_looking_at_numbers_names_the_tensor_and_its_file(made, monkeypatch):
+    def broken(*_args):
+        raise ConfigError("a fault deep inside")
+
+    monkeypatch.setattr(planner, "_looked", broken)
+    found = hub.open(made["gguf-q4_k_s"])
+    tensor = next(t for t in found.tensors.values() if t.layout == "ggml.Q4_K")
+    with pytest.raises(ConfigError, match="a fault deep inside") as caught:
+        planner._holding(tensor, registry().layout("ggml.Q4_K"), registry().layout("ggml.Q4_1"))
+    assert (caught.value.tensor, caught.value.path) == (tensor.stored_name, str(made["gguf-q4_k_s"]))
 
 
 def test_rules_win_over_the_variant(made):
