@@ -1,9 +1,10 @@
 """Carries codes from one scheme into another that can tell them: the step between `unpack` and `pack`.
 
-Codes may move by an integer together with their zero point; a table of whole numbers is told by these numbers; a scale that many weights share may be told once for each
-of smaller groups; a constant may be stored; a zero point may become an offset, ``-scale * zero``, and an offset a zero
-point where it is a whole number of scales. Nothing is ever quantized anew here. Whether all of that keeps every weight
-depends on schemes first and, where they leave it open, on scales, zero points and offsets.
+Codes may move by an integer together with their zero point; codes of a table of whole numbers become these numbers; a
+scale that many weights share may be told once for each of smaller groups; a constant may be stored; a zero point may
+become an offset, ``-scale * zero``, and an offset a zero point where it is a whole number of scales. Nothing is ever
+quantized anew here. Whether all of that keeps every weight depends on schemes first and, where they leave it open, on
+scales, zero points and offsets.
 """
 
 from __future__ import annotations

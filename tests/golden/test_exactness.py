@@ -25,6 +25,16 @@ FAMILIES = {
     "gptq.v2": ("4bit-g32", "8bit-g32"),
     "awq.gemm": ("4bit-g128-sym", "4bit-g32"),
     "ct.pack": ("4bit-g128-f16", "4bit-g32-f16", "4bit-g32-f16-asym", "8bit-g32-f16"),
+    "onnx.dq": (
+        "4bit-g32-signed",
+        "4bit-g32-zero",
+        "4bit-g32-offset",
+        "8bit-g16-signed",
+        "8bit-g16-offset",
+        "f8_e4m3-g32",
+    ),
+    "onnx.rows": ("8bit-g16-signed", "8bit-g16-offset"),
+    "ort.MatMulNBits": ("4bit-g32", "4bit-g32-zero", "4bit-g32-offset", "8bit-g16", "8bit-g16-offset"),
 }
 """Layouts with parameters: these members stand for all."""
 
@@ -193,6 +203,10 @@ PAIRS = [
     ("gptq.v2/4bit-g32", "awq.gemm/4bit-g32"), ("awq.gemm/4bit-g128-sym", "ggml.Q4_0"), ("ggml.Q4_0", "awq.gemm/4bit-g32"),
     ("ct.pack/4bit-g32-f16", "ggml.Q4_0"), ("ggml.Q4_0", "ct.pack/4bit-g32-f16"), ("ct.pack/4bit-g32-f16-asym", "awq.gemm/4bit-g32"),
     ("gptq.v2/4bit-g32", "ct.pack/4bit-g32-f16-asym"), ("ct.mxfp4", "ggml.MXFP4"), ("ggml.MXFP4", "ct.mxfp4"),
+    ("ggml.Q4_0", "onnx.dq/4bit-g32-signed"), ("gptq.v2/4bit-g32", "onnx.dq/4bit-g32-zero"), ("ggml.Q4_K", "onnx.dq/4bit-g32-offset"),
+    ("ggml.Q6_K", "onnx.dq/8bit-g16-signed"), ("ggml.MXFP4", "onnx.dq/8bit-g16-signed"), ("ggml.NVFP4", "ort.MatMulNBits/8bit-g16"),
+    ("ggml.Q4_K", "ort.MatMulNBits/4bit-g32-offset"), ("awq.gemm/4bit-g32", "ort.MatMulNBits/4bit-g32-zero"),
+    ("ggml.IQ4_XS", "ort.MatMulNBits/8bit-g16"), ("ggml.Q5_K", "onnx.rows/8bit-g16-offset"),
 ]  # fmt: skip
 
 

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hub.dtypes import F16, I8, I32, U8
+from hub.dtypes import F16, F32, I8, I32, U8
 from hub.ir.groups import Blocks, Index
 from hub.ir.part import ArrayPart, PartSpec, rows_spec
 from hub.ir.scheme import Scheme, Stored
-from hub.ir.values import Affine, Const, Dense, Quantized, Value
+from hub.ir.values import Affine, Codebook, Const, Dense, Quantized, Value
 from hub.plugins import registry
 from hub.reference import decode
-from hub.transcode import Misfit, carry
+from hub.transcode import Misfit, carry, prospect
 
 ROWS, COLUMNS = 6, 256
 DTYPES = {"uint8": U8, "int8": I8, "float16": F16, "int32": I32}
@@ -147,3 +147,20 @@ def test_scales_that_are_not_finite_are_no_warning():
     raw[:, :4] = np.array([np.inf, 0, np.inf, 1, -np.inf, 2, np.inf, -1], "<f2").view(np.uint8).reshape(4, 4)
     body = layout.unpack({"blocks": raw}, (4, 32))
     assert target.can_hold(layout.scheme((4, 32)), (4, 32), body).fidelity == "lossy"
+
+
+@pytest.mark.parametrize(("table", "fits"), [((0.0, 1.0, -12.0), True), ((0.5, 1.0), False), ((0.0, 128.0), False)])
+def test_a_table_of_whole_numbers_is_told_by_them(table: tuple[float, ...], fits: bool) -> None:
+    codes = np.arange(8, dtype=np.uint8).reshape(2, 4) % len(table)
+    scale = Dense(part(np.array([[0.1], [-3.0]], np.float16)))
+    source = Quantized((2, 4), part(codes), Codebook(table), scale, Blocks((1, 4)))
+    target = Scheme(Affine(8), Blocks((1, 2)), Stored(F32), Const(128.0))
+    told = Scheme(source.values, source.groups, Stored(F16))
+    assert (prospect(told, target)[0] == "always") == fits
+    if fits:
+        carried = carry(source, told, target)
+        assert carried.lost is None
+        assert same_weights(source, carried.body)
+    else:
+        with pytest.raises(Misfit):
+            carry(source, told, target)
