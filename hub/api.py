@@ -45,7 +45,7 @@ from hub.ir.scheme import Scheme, Stored, misfit
 from hub.ir.tensor import Packed, Tensor
 from hub.ir.tokenizer import Tokenizer, TokenizerRule, TokenType
 from hub.ir.values import Affine, Codebook, Const, Dense, Quantized
-from hub.layout import Holding, Layout
+from hub.layout import DenseLayout, Holding, Layout
 from hub.microscaling import E4M3_END, E8M0, HALF_E8M0, HALF_UE4M3, TWICE_E2M1
 from hub.quantizer import Calibration, Quantizer
 from hub.recipe import Recipe
@@ -86,6 +86,7 @@ __all__ = [
     "Cursor",
     "DType",
     "Dense",
+    "DenseLayout",
     "Encoder",
     "FilePart",
     "FileSource",

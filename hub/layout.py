@@ -139,7 +139,9 @@ class Layout(ABC):
 
 
 class DenseLayout(Layout):
-    """Plain numbers: the layouts `f32`, `f16`, `bf16`, `f64`, which belong to no format."""
+    """Plain numbers: the layouts `f32`, `f16`, `bf16`, `f64`, which belong to no format, have a tensor's rows one after
+    another. A format that keeps numbers in another order brings a subclass, with `parts`, `unpack` and `arrange`.
+    """
 
     def __init__(self, dtype: DType) -> None:
         self.name = dtype.name
@@ -169,7 +171,11 @@ class DenseLayout(Layout):
     def decode(self, arrays: Arrays, shape: Shape) -> F32Array:
         from hub.kernels import to_f32
 
-        return to_f32(arrays["data"])
+        return to_f32(self.unpack(arrays, shape).part.whole())
+
+    def arrange(self, numbers: np.ndarray[Any, Any]) -> Arrays:
+        """The parts of a tile of numbers, (rows, in) in the layout's type; the inverse of `unpack`."""
+        return {"data": numbers}
 
 
 DENSE = {name: DenseLayout(DTYPES[name]) for name in ("f32", "f16", "bf16", "f64")}

@@ -155,7 +155,7 @@ def tile(entry: Entry, registry: Registry, start: int, stop: int) -> Arrays:
         return target.pack(conform(body, mine, theirs))
     values = weights(entry.tensor, source, start, stop)
     if isinstance(target, DenseLayout):
-        return {"data": cast(values, target.name)}
+        return target.arrange(cast(values, target.dtype.name))
     quantizer = registry.quantizer(entry.layout)
     assert quantizer is not None
     return quantizer.quantize(values.reshape(stop - start, -1), Calibration())

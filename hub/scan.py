@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hub.errors import WeightError, printable
 from hub.ir.part import row_length
 from hub.ir.tensor import Tensor
-from hub.layout import DenseLayout, arrays_of
+from hub.layout import DENSE, arrays_of
 from hub.overflow import refuse_overflow
 from hub.pipeline import Progress, run_all, weights
 from hub.planner import Plan
@@ -51,7 +51,7 @@ def look(tensors: Sequence[Tensor], registry: Registry, budget: Budget, progress
         layout = registry.layout(tensor.layout)
         arrays = arrays_of(tensor, start, stop)
         read = sum(array.nbytes for array in arrays.values())
-        dense = isinstance(layout, DenseLayout)
+        dense = layout.name in DENSE  # whose numbers stand in the order of weights
         seen = kernel(arrays["data"] if dense else weights(tensor, layout, start, stop))
         return tensor.name, start, seen, read
 

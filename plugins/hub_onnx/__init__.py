@@ -26,7 +26,8 @@ def hub_formats() -> list[Format]:
 
 @hookimpl
 def hub_layouts() -> list[LayoutEntry]:
-    return [
+    floats = LayoutEntry("onnx.columns", "hub_onnx.columns:make", ("onnx.columns/f32", "onnx.columns/bf16"))
+    return [floats] + [
         LayoutEntry(name, "hub_onnx.layouts:make", tuple(f"{name}/{told}" for told in examples))
         for name, examples in FAMILIES.items()
     ]

@@ -149,6 +149,8 @@ def test_holds_what_it_can_pack(layout: Layout, held: Sequence[Shape]) -> None:
             assert holding.fidelity == "lossy" and holding.reason, "can_hold promises codes that pack does not take"
         else:
             assert holding.fidelity in ("exact", "identical"), holding.reason
+    if isinstance(layout.scheme(shape), DType):
+        return  # wide enough floats hold whatever decodes to f32
     other = layout.can_hold(Scheme(Codebook((0.0, 1.5, -1.5)), Blocks((3, 7)), Const(1.0)), shape)
     assert other.fidelity == "lossy" and other.reason, "codes of a strange kind are not refused with a reason"
 

@@ -1,0 +1,121 @@
+"""A graph in the making: nodes in the order of execution, with names that tell where they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from hub_onnx.model import Attribute, Initializer, Node
+from hub_onnx.proto import DataType
+
+OPSET = 23
+"""The version of ONNX's operators that is written where nothing needs a later one."""
+IR_VERSIONS = {23: 11, 24: 12, 25: 13}
+"""The version of the file format that came with each set of operators."""
+_TYPES = {
+    np.dtype(np.float32): DataType.FLOAT,
+    np.dtype(np.int64): DataType.INT64,
+    np.dtype(np.int32): DataType.INT32,
+    np.dtype(np.bool_): DataType.BOOL,
+    np.dtype(np.uint8): DataType.UINT8,
+}
+
+
+class Build:
+    """Takes nodes and small constants.
+
+    Attributes:
+        nodes: the nodes so far.
+        constants: the constants, as initializers within the file.
+        opsets: version of each set of operators that the nodes need, by domain.
+        scope: what stands before the names of nodes: the module that they belong to.
+    """
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.constants: list[Initializer] = []
+        self.opsets = {"": OPSET}
+        self.scope = ""
+        self._counts: dict[str, int] = {}
+        self._known: dict[tuple[Any, ...], str] = {}
+
+    def need(self, version: int, domain: str = "") -> None:
+        """Some node needs this version of a domain's operators, or a later one."""
+        self.opsets[domain] = max(self.opsets.get(domain, 0), version)
+
+    def emit(self, op: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
+        """A node of one output; its name."""
+        (out,) = self.emit_many(op, inputs, 1, domain=domain, **attributes)
+        return out
+
+    def emit_many(
+        self, op: str, inputs: Sequence[str], outputs: int | Sequence[str], *, domain: str = "", **attributes: Any
+    ) -> tuple[str, ...]:
+        """A node.
+
+        Args:
+            inputs: names of values, "" for those left out.
+            outputs: names of what it gives, or how many.
+            attributes: int, float, str, or sequences of one of these; those that are None are left out.
+        """
+        name = self._free(f"{self.scope}/{op}" if self.scope else f"/{op}")
+        if isinstance(outputs, int):
+            outputs = [name] if outputs == 1 else [f"{name}.{i}" for i in range(outputs)]
+        if domain:
+            self.need(1, domain)
+        told = {key: _attribute(value) for key, value in attributes.items() if value is not None}
+        while inputs and not inputs[-1]:
+            inputs = inputs[:-1]
+        self.nodes.append(Node(op, tuple(inputs), tuple(outputs), told, name, domain))
+        return tuple(outputs)
+
+    def once(self, key: tuple[Any, ...], make: Any) -> str:
+        """What `make` gives, made only when it is asked for first; nodes that layers share."""
+        if key not in self._known:
+            scope, self.scope = self.scope, ""
+            self._known[key] = make()
+            self.scope = scope
+        return self._known[key]
+
+    def constant(self, value: Any, dtype: type[np.generic]) -> str:
+        """A few numbers."""
+        array = np.asarray(value, dtype)
+        key = ("constant", array.dtype.str, array.shape, array.tobytes())
+        if key not in self._known:
+            name = f"constant/{len(self.constants)}"
+            self.constants.append(Initializer(name, _TYPES[array.dtype], array.shape, inline=array.tobytes()))
+            self._known[key] = name
+        return self._known[key]
+
+    def ints(self, *values: int) -> str:
+        """A vector of int64: a shape, axes."""
+        return self.constant(values, np.int64)
+
+    def scalar(self, value: float) -> str:
+        """One f32."""
+        return self.constant(value, np.float32)
+
+    def number(self, value: int) -> str:
+        """One int64."""
+        return self.constant(value, np.int64)
+
+    def _free(self, name: str) -> str:
+        count = self._counts[name] = self._counts.get(name, -1) + 1
+        return f"{name}_{count}" if count else name
+
+
+def _attribute(value: Any) -> Attribute:
+    if isinstance(value, Attribute):
+        return value
+    if isinstance(value, (bool, int)):
+        return Attribute("int", int(value))
+    if isinstance(value, float):
+        return Attribute("float", value)
+    if isinstance(value, str):
+        return Attribute("string", value)
+    items = tuple(value)
+    if items and isinstance(items[0], float):
+        return Attribute("floats", items)
+    return Attribute("strings" if items and isinstance(items[0], str) else "ints", items)
