@@ -1,0 +1,63 @@
+"""What a model's graph does with each tensor, which decides how it can lie in the file."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+
+from hub.api import Configured
+
+
+@dataclass(frozen=True)
+class Uses:
+    """Canonical names of tensors by what they are used for; all empty for a family whose graph is not known.
+
+    Attributes:
+        matrices: multiplied with, (out, in).
+        heads: of these the output matrix.
+        tables: looked up by token.
+        tied: (output matrix that the model lacks, table in its place).
+    """
+
+    matrices: frozenset[str] = frozenset()
+    heads: frozenset[str] = frozenset()
+    tables: frozenset[str] = frozenset()
+    tied: tuple[str, str] | None = None
+
+
+@dataclass
+class _Found:
+    matrices: set[str] = field(default_factory=set)
+    heads: set[str] = field(default_factory=set)
+    tables: set[str] = field(default_factory=set)
+    tied: tuple[str, str] | None = None
+
+
+def uses(configured: Configured | None, names: Collection[str]) -> Uses:
+    """What the tensors of these names are used for.
+
+    Routers of experts are not among the matrices: who is asked decides by small differences. Nor are matrices that are
+    stored (in, out).
+    """
+    found = _Found()
+    if configured is None or configured.architecture.graph is None:
+        return Uses()
+    for node in configured.architecture.graph.nodes(configured.evaluate, configured.layers):
+        if node.op == "embed" and node.inputs[0] == "ids":
+            found.tables.add(f"{node.weights[0]}.weight")
+        elif node.op == "linear" and not node.arguments["transposed"]:
+            name, tied = f"{node.weights[0]}.weight", node.arguments["tied"]
+            if tied and name not in names:
+                found.tied = name, f"{tied}.weight"
+                continue
+            found.matrices.add(name)
+            if node.layer == configured.layers:
+                found.heads.add(name)
+        elif node.op == "experts":
+            for module in node.weights[1:4]:
+                found.matrices |= {f"{name}.weight" for name in _each(module, configured.experts)}
+    return Uses(frozenset(found.matrices), frozenset(found.heads), frozenset(found.tables), found.tied)
+
+
+def _each(module: str, experts: int) -> Iterator[str]:
+    return (module.replace("{expert}", str(expert)) for expert in range(experts))
