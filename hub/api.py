@@ -48,7 +48,7 @@ from hub.ir.values import Affine, Codebook, Const, Dense, Quantized
 from hub.layout import DenseLayout, Holding, Layout
 from hub.microscaling import E4M3_END, E8M0, HALF_E8M0, HALF_UE4M3, TWICE_E2M1
 from hub.quantizer import Calibration, Quantizer
-from hub.recipe import Recipe
+from hub.recipe import Recipe, Rule
 from hub.schemes import scheme_of
 from hub.tokens.encoder import Encoder
 from hub.tokens.tokenizer_json import added_tokens, named_tokens, tokenizer_json, unique_texts
@@ -115,6 +115,7 @@ __all__ = [
     "Reader",
     "Recipe",
     "Request",
+    "Rule",
     "Scheme",
     "Shape",
     "Stored",

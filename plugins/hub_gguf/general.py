@@ -17,9 +17,6 @@ from typing import Any, Final
 from hub.api import printable
 from hub_gguf.kv import Kv, KvType, merge, text, texts
 
-MAX_FRONT_MATTER: Final = 128 << 10
-"""Longest front matter of a README.md in characters; real ones stay below 20,000."""
-MAX_DEPTH: Final = 16
 MAX_ITEMS: Final = 1000
 """Most entries of a list in a model card."""
 
@@ -67,7 +64,7 @@ def facts_kvs(
 
     Args:
         name: the folder's own name, from which name, version and size are guessed.
-        card: front matter of README.md, as `front_matter` gives it.
+        card: front matter of README.md, as `hub_safetensors.model_card.front_matter` gives it.
         config: config.json; its ``_name_or_path`` counts.
         generation_config: generation_config.json, the source of general.sampling.*.
         parameters: numbers of weights: all, those not of experts, those of one expert, and how
@@ -127,42 +124,6 @@ def count_parameters(shapes: Mapping[str, Sequence[int]]) -> tuple[int, int, int
         else:
             shared += size
     return total, shared, expert, experts // stacks if stacks else 0
-
-
-def front_matter(readme: str) -> tuple[dict[str, Any], list[str]]:
-    """The YAML at the head of a model card, and notes on why there is none.
-
-    YAML is read with the safe loader, without anchors and aliases (a page of them can mean
-    gigabytes), up to `MAX_FRONT_MATTER` characters and `MAX_DEPTH` levels. A card that cannot be
-    read is no reason not to convert a model.
-    """
-    lines = readme.splitlines()
-    if not lines or lines[0] != "---":
-        return {}, []
-    end = lines.index("---", 1) if "---" in lines[1:] else len(lines)
-    # Norwegian's code is "no", which YAML takes for false; and some cards indent with tabs.
-    source = "\n".join(lines[1:end]) + "\n"
-    source = source.replace("- no\n", '- "no"\n').replace("\t", "  ")
-    if len(source) > MAX_FRONT_MATTER:
-        return {}, [f"README.md: front matter of more than {MAX_FRONT_MATTER} characters was not read"]
-    import yaml
-
-    try:
-        depth = 0
-        for event in yaml.parse(source, Loader=yaml.SafeLoader):
-            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-                return {}, ["README.md: front matter with anchors was not read"]
-            depth += isinstance(event, yaml.CollectionStartEvent)
-            depth -= isinstance(event, yaml.CollectionEndEvent)
-            if depth > MAX_DEPTH:
-                return {}, [f"README.md: front matter nested deeper than {MAX_DEPTH} was not read"]
-        data = yaml.safe_load(source)
-    except (yaml.YAMLError, ValueError, RecursionError, OverflowError, TypeError) as error:
-        what = printable(" ".join(str(error).split()))
-        return {}, [f"README.md: front matter is no YAML: {what}"]
-    if data is not None and not isinstance(data, dict):
-        return {}, [f"README.md: front matter is {type(data).__name__}, not members"]
-    return {key: value for key, value in (data or {}).items() if isinstance(key, str)}, []
 
 
 def _clean_card(card: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:

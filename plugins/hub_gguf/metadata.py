@@ -9,11 +9,12 @@ from typing import Any
 
 from hub.api import ConfigError, Configured, Laid, Metadatum, Model, Request, Tokenizer
 from hub_gguf.filetypes import FILE_TYPES, quantizes
-from hub_gguf.general import count_parameters, facts_kvs, front_matter
+from hub_gguf.general import count_parameters, facts_kvs
 from hub_gguf.kv import Kv, KvType
 from hub_gguf.reader import GgufArray
 from hub_gguf.tokenizer import tokenizer_kvs
 from hub_gguf.types import type_of
+from hub_safetensors.model_card import front_matter
 
 QUANTIZATION_VERSION = 2
 """GGML_QNT_VERSION: which generation of block layouts the file has."""

@@ -7,7 +7,26 @@ from hub.api import Format, LayoutEntry, hookimpl
 
 @hookimpl
 def hub_formats() -> list[Format]:
-    return []
+    return [
+        Format(
+            name="mlx",
+            summary="folder of mlx-lm: affine codes of 1 to 8 bits, MXFP4, MXFP8, NVFP4, floats",
+            detect="hub_mlx.detect:detect",
+            reader="hub_mlx.reader:MlxReader",
+            writer="hub_mlx.writer:MlxWriter",
+            variants={
+                "4bit-g64": "4 bits, 64 weights to a scale; 1 to 6 and 8 bits, g32 and g128 are spelled alike",
+                "8bit-g64": "8 bits, nearly lossless",
+                "mxfp4": "E2M1 with a power of two for each 32 weights",
+                "mxfp8": "E4M3 with a power of two for each 32 weights",
+                "nvfp4": "E2M1 with an E4M3 scale for each 16 weights",
+                "mixed_2_6": "mlx-lm's mixture of 2 and 6 bits; mixed_3_4, mixed_3_6 and mixed_4_6 are spelled alike",
+                "bf16": "no codes, all numbers in 16 bits, bfloat16",
+                "f16": "the same, IEEE",
+                "f32": "the same in 32 bits",
+            },
+        )
+    ]
 
 
 FLOATS = ("mlx.mxfp4", "mlx.mxfp8", "mlx.nvfp4", "mlx.nvfp4/scaled")

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hub.errors import HubError
-from hub_gguf.general import count_parameters, facts_kvs, front_matter
+from hub_gguf.general import count_parameters, facts_kvs
 from hub_gguf.kv import KvType, encode
+from hub_safetensors.model_card import front_matter
 
 CARD = """---
 license: apache-2.0
