@@ -5,7 +5,7 @@ Names here keep their meaning within one major version of `API_VERSION`.
 
 from __future__ import annotations
 
-from hub.architecture import Architecture, Configured, Convention, Metadatum
+from hub.architecture import Architecture, Configured, Convention, Metadatum, configure
 from hub.dtypes import BF16, DTYPES, F16, F32, F64, I8, I32, U8, U32, DType
 from hub.errors import (
     ArchitectureError,
@@ -52,6 +52,7 @@ from hub.recipe import Recipe, Rule
 from hub.schemes import scheme_of
 from hub.tokens.encoder import Encoder
 from hub.tokens.tokenizer_json import added_tokens, named_tokens, tokenizer_json, unique_texts
+from hub.transforms import transposed
 
 __all__ = [
     "API_VERSION",
@@ -127,6 +128,7 @@ __all__ = [
     "Writer",
     "added_tokens",
     "checked_product",
+    "configure",
     "hookimpl",
     "misfit",
     "named_tokens",
@@ -139,5 +141,6 @@ __all__ = [
     "scheme_of",
     "strict_json",
     "tokenizer_json",
+    "transposed",
     "unique_texts",
 ]

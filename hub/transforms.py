@@ -169,6 +169,15 @@ class Transpose(Step):
         return self.forward(tensor)
 
 
+def transposed(tensor: Tensor) -> Tensor:
+    """A matrix with its columns as rows; one that was turned so is what it was before.
+
+    Raises:
+        ConfigError: it is no matrix.
+    """
+    return Transpose(None).forward(tensor)
+
+
 class Add(Step):
     """Add a constant to every number, in f32: Gemma multiplies with 1 + w, its GGUF files store that."""
 

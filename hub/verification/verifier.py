@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from hub.dtypes import DType
+from hub.ir.derived import TurnedPart
 from hub.ir.groups import Blocks
 from hub.ir.model import Model
 from hub.ir.part import FilePart, Shape, row_count, row_length, rows_spec
@@ -120,7 +121,7 @@ def verify(plan: Plan, written: Model, registry: Registry, budget: Budget, progr
     pairs = []
     progress.start("verify", sum(entry.nbytes for entry in plan.entries))
     for entry in plan.entries:
-        found = written.tensors.get(entry.name)
+        found = _as_it_lies(written.tensors.get(entry.name), entry)
         fault = _structure(entry, found)
         if fault or found is None:
             results[entry.name].fault = fault
@@ -163,6 +164,15 @@ def _structure(entry: Entry, found: Tensor | None) -> str | None:
     if math.prod(found.shape) != math.prod(entry.tensor.shape):
         return f"shape {list(found.shape)}, planned was {list(entry.tensor.shape)}"
     return None
+
+
+def _as_it_lies(found: Tensor | None, entry: Entry) -> Tensor | None:
+    """Codes of a matrix that its reader turned to have it canonical, as they are stored."""
+    if found is not None and isinstance(found.body, Dense) and isinstance(found.body.part, TurnedPart):
+        origin = found.body.part.origin
+        if (origin.layout, origin.shape) == (entry.layout, entry.tensor.shape):
+            return origin
+    return found
 
 
 def _reshaped(found: Tensor, entry: Entry) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 from hub.api import Assignment, Configured, Laid, Model, PlannedFile, Request, Tensor, Tokenizer, Writer
 from hub_awq.layouts import BITS, make
 from hub_safetensors.chosen import assignments, choose
+from hub_safetensors.linear_layers import refuse_conv1d
 from hub_safetensors.new_folder import lay_out_folder
 from hub_safetensors.parameters import Parameters
 from hub_safetensors.serialize import SPELLED, Weight
@@ -26,6 +27,7 @@ class AwqWriter(Writer):
     def assign(
         self, tensors: Sequence[Tensor], configured: Configured | None, request: Request
     ) -> tuple[Sequence[Assignment], Sequence[str]]:
+        refuse_conv1d(configured, "awq")
         choice = choose(tensors, configured, request, (BITS,), usual=Parameters(BITS, 128), order=False)
 
         def spell(told: Parameters) -> str:

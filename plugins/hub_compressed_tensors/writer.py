@@ -29,7 +29,7 @@ from hub_compressed_tensors.form import parse
 from hub_compressed_tensors.layouts import make
 from hub_compressed_tensors.new_settings import new_settings
 from hub_compressed_tensors.variant import KEEP, Variant
-from hub_safetensors.linear_layers import is_linear, linear_layers, other_linears
+from hub_safetensors.linear_layers import is_linear, linear_layers, other_linears, refuse_conv1d
 from hub_safetensors.new_folder import is_folder, lay_out_folder
 from hub_safetensors.serialize import SPELLED, Weight
 from hub_safetensors.writer import most_frequent
@@ -53,6 +53,8 @@ class CompressedWriter(Writer):
     def assign(
         self, tensors: Sequence[Tensor], configured: Configured | None, request: Request
     ) -> tuple[Sequence[Assignment], Sequence[str]]:
+        if request.variant not in ("", KEEP):
+            refuse_conv1d(configured, "compressed-tensors")
         layers = linear_layers(configured)
         ordered = sorted(tensors, key=lambda tensor: tensor.name)
 

@@ -30,7 +30,7 @@ from hub.api import (
     scheme_of,
 )
 from hub_fp8.reader import SCALE
-from hub_safetensors.linear_layers import is_linear, linear_layers, other_linears
+from hub_safetensors.linear_layers import is_linear, linear_layers, other_linears, refuse_conv1d
 from hub_safetensors.new_folder import is_folder, lay_out_folder
 from hub_safetensors.scaled_floats import make, name_of
 from hub_safetensors.serialize import SPELLED, Weight
@@ -54,6 +54,7 @@ class Fp8Writer(Writer):
     ) -> tuple[Sequence[Assignment], Sequence[str]]:
         if request.variant not in ("", "block"):
             raise UsageError(f"fp8 has no variant {printable(request.variant)!r}; known: block")
+        refuse_conv1d(configured, "fp8")
         layers = linear_layers(configured)
         made = []
         for tensor in sorted(tensors, key=lambda tensor: tensor.name):

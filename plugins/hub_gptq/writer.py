@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -19,9 +20,11 @@ from hub.api import (
     Tokenizer,
     Writer,
     row_count,
+    transposed,
 )
 from hub_gptq.layouts import WIDTHS, GptqLayout, make
 from hub_safetensors.chosen import assignments, choose
+from hub_safetensors.linear_layers import is_linear, linear_layers
 from hub_safetensors.new_folder import lay_out_folder
 from hub_safetensors.parameters import Parameters
 from hub_safetensors.serialize import SPELLED, Weight, json_bytes
@@ -46,7 +49,13 @@ class GptqWriter(Writer):
     def assign(
         self, tensors: Sequence[Tensor], configured: Configured | None, request: Request
     ) -> tuple[Sequence[Assignment], Sequence[str]]:
-        choice = choose(tensors, configured, request, WIDTHS, usual=Parameters(4, 128, symmetric=True), order=True)
+        turned = linear_layers(configured, turned=True)
+        stored = {t.name: t for t in tensors}
+        tensors = [transposed(t) if is_linear(t.name, turned, configured) else t for t in tensors]
+        choice = choose(
+            tensors, configured, request, WIDTHS, usual=Parameters(4, 128, symmetric=True), order=True,
+            layers=linear_layers(configured) | turned,
+        )  # fmt: skip
 
         def spell(told: Parameters) -> str:
             return f"gptq.{'v1' if told.symmetric else 'v2'}/{told}"
@@ -55,7 +64,10 @@ class GptqWriter(Writer):
             return make(spell(told)).fits(tensor.shape)
 
         made = assignments(tensors, configured, request, choice, spell, fits, format="gptq")
-        made = [_head(one) for one in made]
+        made = [
+            _head(one if one.layout.startswith("gptq.") else replace(one, tensor=stored[one.tensor.name]))
+            for one in made
+        ]
         versions = {one.layout.partition("/")[0] for one in made if one.layout.startswith("gptq.")}
         if len(versions) > 1:  # a folder has one version
             made = [_as_second(one) for one in made]

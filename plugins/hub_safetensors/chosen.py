@@ -62,6 +62,7 @@ def choose(
     *,
     usual: Parameters,
     order: bool,
+    layers: frozenset[str] | None = None,
 ) -> Choice:
     """Resolve a variant such as `4bit-g128-sym`, `4bit-g128` or none at all.
 
@@ -69,11 +70,12 @@ def choose(
         widths: bits that the format has.
         usual: what floats become where nobody says otherwise.
         order: whether the format can tell groups by an index.
+        layers: the matrices that may be quantized, where these are not those of class Linear.
 
     Raises:
         UsageError: a variant that the format does not have, or a model whose layers are not known.
     """
-    layers = linear_layers(configured)
+    layers = linear_layers(configured) if layers is None else layers
     if not layers:
         raise UsageError("which of its tensors are layers' matrices is not known of this architecture")
     asked = _asked(request.variant, widths)

@@ -18,6 +18,7 @@ from hub.api import (
     Tokenizer,
     TokenizerRule,
 )
+from hub_safetensors.linear_layers import canonical_way
 from hub_safetensors.shards import open_weights
 
 CONFIG = "config.json"
@@ -76,7 +77,7 @@ def _opened(
             raise error.at(path=path) from None
     metadata = {key: value for header in headers for key, value in header.metadata.items()}
     weights = {*names, CONFIG}
-    return Model(
+    model = Model(
         format=format,
         path=path,
         convention="",
@@ -92,6 +93,8 @@ def _opened(
         companions=[n for n in folder.names() if n not in weights and not n.endswith(_WEIGHT_SUFFIXES)],
         notes=notes,
     )
+    model.tensors = canonical_way(model)
+    return model
 
 
 def _architecture(config: Mapping[str, Any], path: Path) -> str | None:

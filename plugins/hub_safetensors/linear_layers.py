@@ -3,22 +3,26 @@ layers. Embeddings, norms, routers of experts and the output matrix are not amon
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
-from hub.api import Configured
+from hub.api import Configured, HubError, Model, Packed, Tensor, UsageError, configure, transposed
 
 
-def linear_layers(configured: Configured | None) -> frozenset[str]:
-    """Canonical names of these tensors, each (out, in); empty for a family whose graph is not known."""
+def linear_layers(configured: Configured | None, *, turned: bool = False) -> frozenset[str]:
+    """Canonical names of these tensors, each (out, in); empty for a family whose graph is not known.
+
+    Args:
+        turned: those that are (in, out) instead, which transformers' `Conv1D` multiplies with.
+    """
     if configured is None or configured.architecture.graph is None:
         return frozenset()
     found = set()
     for node in configured.architecture.graph.nodes(configured.evaluate, configured.layers):
         if not 0 <= node.layer < configured.layers:
             continue
-        if node.op == "linear" and not node.arguments.get("transposed"):
+        if node.op == "linear" and bool(node.arguments.get("transposed")) == turned:
             found.add(f"{node.weights[0]}.weight")
-        elif node.op == "experts":
+        elif node.op == "experts" and not turned:
             for name in node.weights[1:]:  # the first one is the router
                 found |= {f"{name.replace('{expert}', str(expert))}.weight" for expert in range(configured.experts)}
     return frozenset(found)
@@ -29,6 +33,36 @@ def is_linear(name: str, layers: frozenset[str], configured: Configured | None) 
     if name in layers or configured is None:
         return name in layers
     return any(pattern.sub(to, name) in layers for pattern, to in configured.architecture.renamed)
+
+
+def refuse_conv1d(configured: Configured | None, format: str) -> None:
+    """Refuse a model that has matrices of `Conv1D` and no others.
+
+    Raises:
+        UsageError: it has; who loads `format` replaces modules of class Linear only.
+    """
+    if not linear_layers(configured) and linear_layers(configured, turned=True):
+        raise UsageError(
+            f"the model's layers are Conv1D, and loaders of {format} take quantized ones of Linear only",
+            remedy="--to gptq has a form for them",
+        )
+
+
+def canonical_way(model: Model) -> Mapping[str, Tensor]:
+    """The tensors of a folder, quantized ones of `Conv1D` turned to (in, out): stored codes are always (out, in)."""
+    if not any(isinstance(tensor.body, Packed) for tensor in model.tensors.values()):
+        return model.tensors
+    try:
+        configured = configure(model)
+        layers = linear_layers(configured, turned=True)
+    except HubError:
+        return model.tensors  # who converts it will say so
+    if not layers:
+        return model.tensors
+    return {
+        name: transposed(t) if isinstance(t.body, Packed) and is_linear(name, layers, configured) else t
+        for name, t in model.tensors.items()
+    }
 
 
 def other_linears(configured: Configured | None, quantized: Collection[str]) -> list[str]:

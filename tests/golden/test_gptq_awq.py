@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 import hub
+import hub.errors
 from hub.api import F16, Calibration
 from hub.plugins import registry
+from hub.recipe import rule
 
 DATA = Path(__file__).parents[1] / "data"
 MODULES = DATA / "golden" / "gptq_awq" / "modules.npz"
@@ -105,3 +107,24 @@ def _reference(values, told):
     codes = np.clip(np.rint(groups / scale[:, :, None]) + zero[:, :, None], 0, top)
     stored = scale.astype(np.float16).astype(np.float64)
     return np.square(stored[:, :, None] * (codes - zero[:, :, None]) - groups).sum(2)
+
+
+def test_layers_that_are_conv1d_keep_their_codes(tmp_path):
+    """GPT-2's floats are (in, out), its codes (out, in) as of every layer; c_proj is square, so shapes do not tell."""
+    source = DATA / "arch" / "gpt2"
+    hub.convert(source, tmp_path / "gptq", to="gptq:4bit-g32", verify="full")
+    with hub.open(tmp_path / "gptq") as model, hub.open(source) as before:
+        for name, tensor in model.tensors.items():
+            assert tensor.shape == before.tensors[name].shape
+    hub.convert(tmp_path / "gptq", tmp_path / "again", to="gptq", require="identical")
+    hub.convert(tmp_path / "gptq", tmp_path / "x.gguf", to="gguf", require="exact")
+    with hub.open(tmp_path / "x.gguf") as model:
+        assert sum(tensor.layout == "ggml.Q4_0" for tensor in model.tensors.values()) == 8
+    hub.convert(tmp_path / "x.gguf", tmp_path / "back", to="gptq", require="exact")
+    hub.convert(source, tmp_path / "part", to="gptq:8bit-g64", rules=[rule("c_fc=f16")], verify="full")
+
+
+@pytest.mark.parametrize("to", ["awq", "awq:4bit-g32", "compressed-tensors:4bit-g32", "fp8"])
+def test_layers_that_are_conv1d_are_refused_where_no_loader_has_a_form(to, tmp_path):
+    with pytest.raises(hub.errors.UsageError, match=r"layers are Conv1D, .*; --to gptq"):
+        hub.convert(DATA / "arch" / "gpt2", tmp_path / "out", to=to)
