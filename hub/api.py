@@ -5,7 +5,9 @@ Names here keep their meaning within one major version of `API_VERSION`.
 
 from __future__ import annotations
 
+from hub._version import __version__ as HUB_VERSION  # noqa: N812
 from hub.architecture import Architecture, Configured, Convention, Metadatum, configure
+from hub.consumer import Check, CheckEntry, Room, Session, Setting
 from hub.dtypes import BF16, DTYPES, F16, F32, F64, I8, I32, U8, U32, DType
 from hub.errors import (
     ArchitectureError,
@@ -32,6 +34,7 @@ from hub.format import (
     Request,
     Writer,
 )
+from hub.graph import Node as GraphNode
 from hub.hookspecs import hookimpl
 from hub.io import strict_json
 from hub.io.cursor import Cursor, checked_product, padded
@@ -49,6 +52,7 @@ from hub.layout import DenseLayout, Holding, Layout
 from hub.microscaling import E4M3_END, E8M0, HALF_E8M0, HALF_UE4M3, TWICE_E2M1
 from hub.quantizer import Calibration, Quantizer
 from hub.recipe import Recipe, Rule
+from hub.rotary import rotary_frequencies
 from hub.schemes import scheme_of
 from hub.tokens.encoder import Encoder
 from hub.tokens.tokenizer_json import added_tokens, named_tokens, tokenizer_json, unique_texts
@@ -65,6 +69,7 @@ __all__ = [
     "F64",
     "HALF_E8M0",
     "HALF_UE4M3",
+    "HUB_VERSION",
     "I8",
     "I32",
     "TWICE_E2M1",
@@ -79,6 +84,8 @@ __all__ = [
     "Blocks",
     "Calibration",
     "CalibrationText",
+    "Check",
+    "CheckEntry",
     "Codebook",
     "ConfigError",
     "Configured",
@@ -94,6 +101,7 @@ __all__ = [
     "Folder",
     "Format",
     "FormatError",
+    "GraphNode",
     "Holding",
     "HubError",
     "Importance",
@@ -116,8 +124,11 @@ __all__ = [
     "Reader",
     "Recipe",
     "Request",
+    "Room",
     "Rule",
     "Scheme",
+    "Session",
+    "Setting",
     "Shape",
     "Stored",
     "Tensor",
@@ -135,6 +146,7 @@ __all__ = [
     "padded",
     "printable",
     "refuse_strangers",
+    "rotary_frequencies",
     "row_count",
     "row_length",
     "rows_spec",

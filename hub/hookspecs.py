@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import pluggy
 
+from hub.consumer import CheckEntry
 from hub.format import Format, LayoutEntry, QuantizerEntry
 
 hookspec = pluggy.HookspecMarker("hub")
@@ -33,4 +34,10 @@ def hub_quantizers() -> Iterable[QuantizerEntry]:
 @hookspec
 def hub_architectures() -> Iterable[str]:
     """Architecture files, as ``package:file.toml``; one of a known family adds to its `formats`."""
+    return ()
+
+
+@hookspec
+def hub_checks() -> Iterable[CheckEntry]:
+    """Consumers: programs that a written model is run in."""
     return ()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from hub.consumer import CheckEntry
 from hub.errors import MissingDependency, PluginError, UsageError, printable
 from hub.format import API_VERSION, Format, ImportanceFile, LayoutEntry, QuantizerEntry, Reader, Writer
 
@@ -27,7 +28,7 @@ OWN = "weighthub"
 DISABLE = "HUB_DISABLE_PLUGINS"
 """Environment variable: comma-separated entry-point names that are not loaded."""
 
-Entry = TypeVar("Entry", Format, LayoutEntry, QuantizerEntry)
+Entry = TypeVar("Entry", Format, LayoutEntry, QuantizerEntry, CheckEntry)
 
 
 @dataclass
@@ -46,6 +47,7 @@ class Loaded:
     layouts: list[str] = field(default_factory=list)
     quantizers: list[str] = field(default_factory=list)
     architectures: list[str] = field(default_factory=list)
+    checks: list[str] = field(default_factory=list)
 
 
 def resolve(reference: str, needs: dict[str, str] | None = None) -> Any:
@@ -84,6 +86,7 @@ class Registry:
         self.formats: dict[str, Format] = {}
         self._layouts: dict[str, LayoutEntry] = {}
         self._quantizers: dict[str, QuantizerEntry] = {}
+        self.checks: dict[str, CheckEntry] = {}
         self.architecture_files: list[str] = []
         self._manager = pluggy.PluginManager(GROUP)
         self._manager.add_hookspecs(hookspecs)
@@ -112,23 +115,27 @@ class Registry:
 
         formats = list(of("hub_formats"))
         layouts, quantizers = list(of("hub_layouts")), list(of("hub_quantizers"))
-        for item in formats:
+        checks = list(of("hub_checks"))
+        for kind, item in [*(("format", item) for item in formats), *(("check", item) for item in checks)]:
             if item.api[0] != API_VERSION[0]:
-                raise PluginError(f"format {item.name} was written for API {item.api[0]}, this is {API_VERSION[0]}")
+                raise PluginError(f"{kind} {item.name} was written for API {item.api[0]}, this is {API_VERSION[0]}")
         architectures = list(of("hub_architectures"))
         _check_free(self.formats, formats, "format")
         _check_free(self._layouts, layouts, "layout")
         _check_free(self._quantizers, quantizers, "quantizer")
+        _check_free(self.checks, checks, "check")
         for reference in architectures:
             _check_architecture(reference)
         # Nothing is taken before everything was checked: half a plugin is worse than none.
         self.formats.update({item.name: item for item in formats})
         self._layouts.update({item.name: item for item in layouts})
         self._quantizers.update({item.name: item for item in quantizers})
+        self.checks.update({item.name: item for item in checks})
         record.formats = [item.name for item in formats]
         record.layouts = [item.name for item in layouts]
         record.quantizers = [item.name for item in quantizers]
         record.architectures = architectures
+        record.checks = [item.name for item in checks]
         self.architecture_files += record.architectures
 
     def format(self, name: str) -> Format:
@@ -183,6 +190,16 @@ class Registry:
             raise UsageError(f"format {found.name} has no importance files; {', '.join(having) or 'none'} has")
         made: ImportanceFile = resolve(found.importance, dict(found.needs))()
         return made
+
+    def check(self, name: str) -> CheckEntry:
+        """The consumer that a user named.
+
+        Raises:
+            UsageError: there is none; names those there are.
+        """
+        if name not in self.checks:
+            raise UsageError(f"no consumer {printable(name)!r}; known: {', '.join(sorted(self.checks)) or 'none'}")
+        return self.checks[name]
 
     @cached_property
     def layout_names(self) -> list[str]:

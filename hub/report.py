@@ -108,6 +108,7 @@ def make(
     hashes: bool,
     logits: Mapping[str, Any] | None = None,
     diagnoses: Sequence[Mapping[str, Any]] = (),
+    consumers: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """The report of a finished conversion.
 
@@ -115,6 +116,7 @@ def make(
         hashes: whether to hash the input files, which reads them once more.
         logits: what running both sides found, as `schemas/report.schema.json` has it; None where nothing was run.
         diagnoses: known mistakes that would explain what is wrong.
+        consumers: what other programs made of the output.
     """
     errors = {result.name: result for result in results}
     data = plan_data(plan)
@@ -123,7 +125,7 @@ def make(
         tensor["error"] = error(result) if result else None
     return figures(
         os.fspath(path), results, budget, watch, plugins, verify, plan.source.sources, hashes=hashes, logits=logits,
-        diagnoses=diagnoses,
+        diagnoses=diagnoses, consumers=consumers,
     ) | {"plan": data}  # fmt: skip
 
 
@@ -139,13 +141,15 @@ def figures(
     hashes: bool,
     logits: Mapping[str, Any] | None,
     diagnoses: Sequence[Mapping[str, Any]],
+    consumers: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """What the reports of a conversion and of a verification have in common; see `make`."""
     from hub.kernels import isa
     from hub.memory import peak_private
 
     faults = [{"name": result.name, "fault": result.fault} for result in results if result.fault]
-    rejected = bool(faults or diagnoses or (logits is not None and logits["fault"]))
+    refused = any(item["fault"] or any(run["fault"] for run in item["runs"]) for item in consumers)
+    rejected = bool(faults or diagnoses or refused or (logits is not None and logits["fault"]))
     return {
         "hub": __version__,
         "output": output,
@@ -162,6 +166,7 @@ def figures(
         "seconds": watch.seconds,
         "logits": None if logits is None else dict(logits),
         "diagnoses": [dict(diagnosis) for diagnosis in diagnoses],
+        "consumers": [dict(consumer) for consumer in consumers],
         "input": [_identity(source, hashes) for source in sources],
     }
 

@@ -14,6 +14,7 @@ from hub.plugins import registry
 from hub.recipe import Recipe, Rule
 
 if TYPE_CHECKING:
+    from hub.consumers.choosing import Chosen
     from hub.layout import Fidelity
     from hub.pipeline import Progress
     from hub.planner import Plan
@@ -118,6 +119,7 @@ def convert(
     verify: Verify = "full",
     text: str | os.PathLike[str] | None = None,
     tokens: int | None = None,
+    consumers: Sequence[str] = (),
     require: Fidelity | None = None,
     threads: int | None = None,
     max_memory: int = DEFAULT_MEMORY,
@@ -139,6 +141,7 @@ def convert(
             what both answer to the same tokens; `none` does nothing.
         text: a file to take those tokens from; the built-in sample when not given.
         tokens: how many.
+        consumers: names of programs to run the output in, too; with `full` only.
         require: the least fidelity that every tensor must keep.
         threads: number of threads; one per core when not given.
         max_memory: private memory in bytes that the process stays below.
@@ -164,6 +167,7 @@ def convert(
 
     plugins, watch, progress = registry(), report.Stopwatch(), progress or pipeline.Silent()
     budget = _resources(threads, max_memory)
+    asked = _consumers(consumers, split_target(to)[0], verify)
     with Watch(), open(source, format=from_) as model:
         with watch.stage("plan"):
             made = plan(model, to=to, recipe=recipe, rules=rules, settings=settings)
@@ -172,6 +176,7 @@ def convert(
             if require:
                 planner.require(made, require)
             prepared = prepare(model, text, tokens, budget.threads) if verify == "full" else None
+            _check_runnable(asked, prepared)
         if on_plan:
             on_plan(made)
         if on_cost and prepared is not None and prepared.cost:
@@ -186,7 +191,7 @@ def convert(
                 output.seal()
             if verify != "none":
                 with plugins.reader(made.target_format).open(os.fspath(output.path)) as written:
-                    checked = checks.accept(made, written, prepared, plugins, budget, watch, progress)
+                    checked = checks.accept(made, written, prepared, plugins, budget, watch, progress, asked)
                 model.check_unchanged()  # else a source that changed would look like a faulty output
             landed = output.reject() if checked.wrong else output.commit()
         # As the user spelled it, not as it resolves.
@@ -194,6 +199,7 @@ def convert(
         out = report.make(
             made, path, checked.results, budget, watch, plugins, checked.done, hashes=report_to is not None,
             logits=checked.ran.logits if checked.ran else None, diagnoses=[item.data() for item in checked.diagnoses],
+            consumers=[item.data() for item in checked.asked],
         )  # fmt: skip
         if report_to is not None:
             report.write(report_to, out)
@@ -210,6 +216,23 @@ def prepare(model: Model, text: str | os.PathLike[str] | None, tokens: int | Non
     name = sample.BUILT_IN if text is None else os.fspath(text)
     request = running.Request(sample.TOKENS if tokens is None else tokens, given, name)
     return running.prepare(model, request, threads)
+
+
+def _consumers(names: Sequence[str], format: str, level: Verify) -> Sequence[Chosen]:
+    """The programs to ask, with complaints about any of them before work starts."""
+    from hub.consumers.choosing import choose
+
+    if names and level != "full":
+        raise UsageError(f"consumers run the model, which verification of {level} leaves out")
+    return choose(names, format, registry()) if names else ()
+
+
+def _check_runnable(consumers: Sequence[Chosen], prepared: Prepared | None) -> None:
+    """Raises:
+    UsageError: hub cannot run the model itself, so there is nothing to compare the answers of others with.
+    """
+    if consumers and prepared is not None and prepared.sample is None:
+        raise UsageError(f"consumers cannot be compared with hub's own answers: {prepared.reason}")
 
 
 def _beside(source: str | os.PathLike[str], made: Plan) -> Path:
@@ -322,6 +345,7 @@ def verify(
     level: Literal["weights", "full"] = "full",
     text: str | os.PathLike[str] | None = None,
     tokens: int | None = None,
+    consumers: Sequence[str] = (),
     threads: int | None = None,
     max_memory: int = DEFAULT_MEMORY,
     report_to: str | os.PathLike[str] | None = None,
@@ -337,6 +361,7 @@ def verify(
         level: `weights` compares settings, tokenizers and tensors, `full` also runs both on the same tokens.
         text: a file to take those tokens from; the built-in sample when not given.
         tokens: how many.
+        consumers: names of programs to run `output` in, too; with `full` only.
         threads, max_memory, report_to, progress, on_cost: as in `convert`.
         on_report: called with the report, also when something is wrong.
 
@@ -352,14 +377,18 @@ def verify(
     from hub.verification import checks
 
     watch, budget = report.Stopwatch(), _resources(threads, max_memory)
+    if consumers:
+        output_format = output_format or registry().detect(os.fspath(output)).name
+    asked = _consumers(consumers, output_format or "", level)
     with Watch(), open(source, format=source_format) as a, open(output, format=output_format) as b:
         check_report(report_to, (a, b))
         prepared = prepare(a, text, tokens, budget.threads) if level == "full" else None
+        _check_runnable(asked, prepared)
         if on_cost and prepared is not None and prepared.cost:
             on_cost(prepared.cost)
         out, wrong = checks.verify(
             a, b, registry(), budget, watch, progress or pipeline.Silent(), prepared=prepared,
-            hashes=report_to is not None,
+            consumers=asked, hashes=report_to is not None,
         )  # fmt: skip
     if report_to is not None:
         report.write(report_to, out)

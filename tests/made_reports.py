@@ -77,6 +77,22 @@ def not_run(reason: str) -> dict[str, Any]:
     return {**dict.fromkeys(logits(random.Random(0))), "not_run": reason}
 
 
+def consumers() -> list[dict[str, Any]]:
+    """A program that agrees, run in two ways."""
+    run = {
+        "setting": "f32", "summary": "f32 throughout", "limit": 1e-5, "why": "rounding of f32", "tokens": 256,
+        "relative_error": 3.1e-7, "max_abs": 2.4e-5, "top1_agreement": 1.0, "greedy": [5, 7, 11, 13], "greedy_agrees": True,
+        "seconds": 0.21, "fault": None,
+    }  # fmt: skip
+    rounded = {"setting": "stored", "summary": "as stored", "limit": 3e-2, "relative_error": 8.2e-3, "top1_agreement": 0.96}
+    return [
+        {
+            "name": "example", "version": "1.2.3", "versions": {"example-runtime": "1.2.3", "numpy": "2.4"},
+            "runs": [run, run | rounded], "fault": None,
+        }
+    ]  # fmt: skip
+
+
 def report(
     *, layers: int = 12, experts: int = 0, seed: int = 1, run: bool = True, positions: int = 256
 ) -> dict[str, Any]:
@@ -121,7 +137,7 @@ def report(
         },
         "versions": {"python": "3.11.2", "weighthub": "0.1.0"}, "isa": "avx512", "threads": 2, "max_memory": 1 << 30,
         "peak_private_memory": 57_300_000, "seconds": {"plan": 0.02, "scan": 0.4, "convert": 1.3, "verify": 0.5, "run": 20.8},
-        "logits": logits(rng, layers, positions) if run else None, "diagnoses": [],
+        "logits": logits(rng, layers, positions) if run else None, "diagnoses": [], "consumers": consumers() if run else [],
         "input": [{"path": "models/tiny-llama/model.safetensors", "size": 2 * weights, "sha256": "0f" * 32}],
     }  # fmt: skip
 
@@ -180,6 +196,8 @@ def hostile() -> dict[str, Any]:
     data["faults"] = [{"name": name, "fault": name} for name in HOSTILE]
     data["versions"] |= {bad: bad}
     data["diagnoses"] = [{"mistake": name, "tensor": name, "evidence": name, "remedy": name} for name in HOSTILE]
+    data["consumers"][0] |= {"name": bad, "version": bad, "versions": {bad: bad}, "fault": bad}
+    data["consumers"][0]["runs"][0] |= {"setting": bad, "summary": bad, "why": bad, "fault": bad}
     data["logits"] |= {"sample": bad, "fault": bad, "first_divergent": {"name": bad, "nmse": 1.0}}
     data["logits"]["layers"][1]["name"] = bad
     data["logits"]["limits"]["why"] = bad

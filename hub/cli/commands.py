@@ -81,8 +81,14 @@ _REQUEST = (
 )
 
 
+CONSUMER = click.option(
+    "--consumer", "consumers", multiple=True, metavar="NAME",
+    help="Run the output in this program, too, and compare its logits (repeatable); see hub consumers.",
+)  # fmt: skip
+
 # What convert does with its output; plan takes it too, so that one command line serves both.
 _OUTPUT = (
+    CONSUMER,
     click.option("--report", "report_to", type=click.Path(), metavar="FILE", help="Write a report (.json or .html)."),
     click.option("--force", is_flag=True, help="Replace an existing DST."),
     click.option("--tokens", type=click.IntRange(2), metavar="N", help="Tokens that 'full' runs; 256 if not given."),
@@ -152,8 +158,8 @@ def _listing(view: View) -> Iterator[None]:
 @click.option("-v", "--verbose", is_flag=True, help="Print a line for every tensor.")
 def convert(
     src: str, dst: str | None, from_: str | None, to: str, require: Any, rules: tuple[str, ...], recipe: str | None,
-    settings: tuple[str, ...], verify: Any, text: str | None, tokens: int | None, threads: int | None,
-    max_memory: int, force: bool, report_to: str | None, as_json: bool, quiet: bool, verbose: bool,
+    settings: tuple[str, ...], verify: Any, text: str | None, tokens: int | None, consumers: tuple[str, ...],
+    threads: int | None, max_memory: int, force: bool, report_to: str | None, as_json: bool, quiet: bool, verbose: bool,
 ) -> None:  # fmt: skip
     """Convert SRC to another format and check the result.
 
@@ -171,8 +177,8 @@ def convert(
     with view, _listing(view):
         report = session.convert(
             src, dst, to=to, from_=from_, recipe=asked, rules=tensor_rules, settings=values, verify=verify, text=text,
-            tokens=tokens, require=require, threads=threads, max_memory=max_memory, force=force, report_to=report_to,
-            progress=view, on_plan=view.plan, on_cost=view.cost,
+            tokens=tokens, consumers=consumers, require=require, threads=threads, max_memory=max_memory, force=force,
+            report_to=report_to, progress=view, on_plan=view.plan, on_cost=view.cost,
         )  # fmt: skip
     view.done(report)
 
@@ -186,8 +192,8 @@ def convert(
 @click.option("-v", "--verbose", is_flag=True, help="Print a line for every tensor.")
 def plan(
     src: str, dst: str | None, from_: str | None, to: str, require: Any, rules: tuple[str, ...], recipe: str | None,
-    settings: tuple[str, ...], verify: Any, text: str | None, tokens: int | None, threads: int | None,
-    max_memory: int, force: bool, report_to: str | None, as_json: bool, verbose: bool,
+    settings: tuple[str, ...], verify: Any, text: str | None, tokens: int | None, consumers: tuple[str, ...],
+    threads: int | None, max_memory: int, force: bool, report_to: str | None, as_json: bool, verbose: bool,
 ) -> None:  # fmt: skip
     """Tell what convert would do: routes, sizes, fidelity, fallbacks. Writes nothing.
 
@@ -278,6 +284,33 @@ def formats(as_json: bool) -> None:
         )
     else:
         show.formats(found.values())
+
+
+@cli.command()
+@_json
+def consumers(as_json: bool) -> None:
+    """List the programs that --consumer can run an output in, and what to install where one is missing."""
+    from hub.cli import show
+    from hub.consumers.choosing import missing
+    from hub.plugins import registry
+
+    found = [(entry, missing(entry)) for entry in registry().checks.values()]
+    if as_json:
+        show.json_line(
+            [
+                {
+                    "name": entry.name,
+                    "summary": entry.summary,
+                    "formats": list(entry.formats),
+                    "missing": absent and absent[0],
+                    "remedy": absent and absent[1],
+                }
+                for entry, absent in found
+            ],
+            pretty=True,
+        )
+    else:
+        show.consumers(found)
 
 
 @cli.command()

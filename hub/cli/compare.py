@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from hub.cli.commands import _json, _work, cli
+from hub.cli.commands import CONSUMER, _json, _work, cli
 from hub.errors import printable
 
 
@@ -29,12 +29,13 @@ def _checked(report_to: str | None) -> None:
 )  # fmt: skip
 @click.option("--text", type=click.Path(), metavar="FILE", help="Text to run; a built-in sample if not given.")
 @click.option("--tokens", type=click.IntRange(2), metavar="N", help="Tokens to run; 256 if not given.")
+@CONSUMER
 @click.option("--report", "report_to", type=click.Path(), metavar="FILE", help="Write a report (.json or .html).")
 @_work
 @_json
 def verify(
     src: str, dst: str, from_: str | None, to: str | None, level: Any, text: str | None, tokens: int | None,
-    report_to: str | None, threads: int | None, max_memory: int, as_json: bool,
+    consumers: tuple[str, ...], report_to: str | None, threads: int | None, max_memory: int, as_json: bool,
 ) -> None:  # fmt: skip
     """Check that DST is what a correct conversion of SRC could be, whoever made it.
 
@@ -48,8 +49,9 @@ def verify(
     view = show.view(as_json=as_json, quiet=as_json, verbose=False)
     with view:
         session.verify(
-            src, dst, source_format=from_, output_format=to, level=level, text=text, tokens=tokens, threads=threads,
-            max_memory=max_memory, report_to=report_to, progress=view, on_cost=view.cost,
+            src, dst, source_format=from_, output_format=to, level=level, text=text, tokens=tokens,
+            consumers=consumers, threads=threads, max_memory=max_memory, report_to=report_to, progress=view,
+            on_cost=view.cost,
             on_report=(lambda data: show.json_line(data, pretty=True)) if as_json else _verified,
         )  # fmt: skip
 
@@ -66,6 +68,7 @@ def _verified(data: Mapping[str, Any]) -> None:
     show.errors(data)
     if data["logits"] is not None:
         show.answers(data["logits"])
+    show.consumed(data["consumers"])
     for note in plan["notes"]:
         click.echo(f"note: {printable(note, 400)}")
     for diagnosis in data["diagnoses"][:20]:

@@ -14,6 +14,7 @@ import click
 from hub.errors import printable
 
 if TYPE_CHECKING:
+    from hub.consumer import CheckEntry
     from hub.format import Format
     from hub.planner import Plan
     from hub.plugins import Loaded
@@ -146,6 +147,7 @@ class Text(View):
         errors(report)
         if report["logits"] is not None:
             answers(report["logits"])
+        consumed(report["consumers"])
 
 
 def view(*, as_json: bool, quiet: bool, verbose: bool) -> View:
@@ -204,6 +206,25 @@ def answers(logits: Mapping[str, Any]) -> None:
         f"highest {_figure(kl['max'])}, same top token {100 * logits['top1_agreement']:.1f} %, "
         f"perplexity {_figure(ppl['source'])} and {_figure(ppl['output'])}"
     )
+
+
+def consumed(found: Sequence[Mapping[str, Any]]) -> None:
+    """Print what other programs made of an output."""
+    for item in found:
+        title = f"{item['name']} {printable(item['version'] or '', 40)}".strip()
+        if item["fault"]:
+            click.echo(f"{title}: {printable(item['fault'], 400)}")
+        for run in item["runs"]:
+            lead = f"{title}, {run['setting']}: "
+            if run["relative_error"] is None:
+                click.echo(f"{lead}{printable(run['fault'] or 'not compared', 400)}")
+                continue
+            generated = {True: ", the same generated tokens", False: ", OTHER GENERATED TOKENS", None: ""}
+            click.echo(
+                f"{lead}logits of {run['tokens']} tokens within {_figure(run['relative_error'])} of hub's (limit "
+                f"{_figure(run['limit'])}), same top token {100 * run['top1_agreement']:.1f} %"
+                f"{generated[run['greedy_agrees']]}"
+            )
 
 
 def _figure(value: float | None) -> str:
@@ -309,11 +330,18 @@ def formats(found: Iterable[Format]) -> None:
             click.echo(f"  {item.name}:{name:8} {summary}")
 
 
+def consumers(found: Iterable[tuple[CheckEntry, tuple[str, str] | None]]) -> None:
+    """Print the consumers."""
+    for entry, absent in sorted(found, key=lambda item: item[0].name):
+        state = f"not installed, {absent[1]}" if absent else "installed"
+        click.echo(f"{entry.name}: {entry.summary} (opens {', '.join(entry.formats)}; {state})")
+
+
 def plugins(found: Sequence[Loaded]) -> None:
     """Print the plugins."""
     for item in found:
         click.echo(f"{item.name} ({item.distribution} {item.version}): {item.error or 'loaded'}")
-        for kind in ("formats", "layouts", "quantizers", "architectures"):
+        for kind in ("formats", "layouts", "quantizers", "architectures", "checks"):
             names = getattr(item, kind)
             if names:
                 click.echo(f"  {kind}: {', '.join(names)}")

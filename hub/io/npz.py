@@ -1,7 +1,8 @@
-"""NumPy's archives: ids out of one that a stranger may have made, large arrays into one row by row.
+"""NumPy's archives: ids out of one that a stranger may have made, large arrays into and out of one row by row.
 
-Reading takes one small member and nothing that could run code. Writing knows every offset beforehand, so an archive is
-filled by position like any other output, with its first bytes last (APPNOTE.TXT of PKWARE, stored members, zip64).
+Reading takes integers from a small member, or rows of f32 from a stored one, and nothing that could run code. Writing
+knows every offset beforehand, so an archive is filled by position like any other output, with its first bytes last
+(APPNOTE.TXT of PKWARE, stored members, zip64).
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import re
 import zipfile
 import zlib
 from collections.abc import Mapping
-from io import BytesIO
-from typing import Any, Final
+from io import SEEK_CUR, SEEK_END, BufferedReader, BytesIO, RawIOBase
+from typing import IO, Any, Final
 
 import numpy as np
 
@@ -28,6 +29,10 @@ _HEADER: Final = re.compile(
     r"'shape': \((?P<shape>(\d{1,20}, ?)*(\d{1,20})?)\), ?\}\s*"
 )
 _INTEGER: Final = re.compile(r"[<>|=][iu][1248]")
+_F32: Final = re.compile(r"<f4")
+_FAULTS: Final = (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, EOFError, OSError)
+_DAMAGE: Final = (ValueError, IndexError, OverflowError, zlib.error)
+"""What the library raises for archives that are none, and for damaged ones."""
 _ZIP64: Final = 0xFFFFFFFF
 
 Array = np.ndarray[Any, Any]
@@ -54,24 +59,39 @@ def read_integers(path: str | os.PathLike[str], name: str) -> Array:
 
 def _member(raw: bytes, name: str) -> bytes:
     try:
-        with zipfile.ZipFile(BytesIO(raw)) as archive:
-            names = archive.namelist()
-            if f"{name}.npy" not in names:
-                has = ", ".join(printable(n.removesuffix(".npy"), 40) for n in names[:5]) or "nothing"
-                raise FormatError(f"no array {name} in it, it has {has}")
-            with archive.open(f"{name}.npy") as member:
-                data = member.read(MAX_BYTES + 1)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+        with zipfile.ZipFile(BytesIO(raw)) as archive, archive.open(_entry(archive, name)) as member:
+            data = member.read(MAX_BYTES + 1)
+    except _FAULTS as error:
         raise FormatError(f"not an .npz archive that can be read: {printable(error, 80)}") from None
-    except (ValueError, IndexError, OverflowError, zlib.error) as error:
+    except _DAMAGE as error:
         raise FormatError(f"a damaged .npz archive: {printable(error, 80)}") from None
     if len(data) > MAX_BYTES:
         raise FormatError(f"array {name} has more than {MAX_BYTES} bytes")
     return data
 
 
+def _entry(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
+    names = archive.namelist()
+    if f"{name}.npy" not in names:
+        has = ", ".join(printable(n.removesuffix(".npy"), 40) for n in names[:5]) or "nothing"
+        raise FormatError(f"no array {name} in it, it has {has}")
+    return archive.getinfo(f"{name}.npy")
+
+
 def _array(data: bytes, name: str) -> Array:
-    """The array in a member, by numpy.lib.format; its header is matched and not evaluated."""
+    """The array in a member, by numpy.lib.format."""
+    dtype, shape, fortran, start = _header(data[: _MAX_HEADER + 12], name, _INTEGER, "integers are needed")
+    rest = data[start:]
+    # An axis without items lets others be any size, which no array of NumPy's is.
+    if _count(shape) * dtype.itemsize != len(rest) or len(shape) > 32 or any(axis > MAX_BYTES for axis in shape):
+        raise FormatError(f"array {name} has {len(rest)} bytes, its shape {printable(shape, 60)} is another size")
+    return np.frombuffer(rest, dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def _header(
+    data: bytes, name: str, wanted: re.Pattern[str], want: str
+) -> tuple[np.dtype[Any], tuple[int, ...], bool, int]:
+    """Type, shape, order and first byte of an array, from a header that is matched and not evaluated."""
     wide = data[6:7] != b"\1"  # version 1 counts its header in two bytes, later ones in four
     start = 12 if wide else 10
     size = int.from_bytes(data[8:start], "little")
@@ -79,16 +99,110 @@ def _array(data: bytes, name: str) -> Array:
     match = _HEADER.fullmatch(header)
     if data[:6] != b"\x93NUMPY" or match is None:
         raise FormatError(f"array {name} is no array in NumPy's format")
-    if not _INTEGER.fullmatch(match["dtype"]):
-        raise FormatError(f"array {name} has type {printable(match['dtype'], 40)}, integers are needed")
-    dtype, rest, count = np.dtype(match["dtype"]), data[start + size :], 1
+    if not wanted.fullmatch(match["dtype"]):
+        raise FormatError(f"array {name} has type {printable(match['dtype'], 40)}, {want}")
     shape = tuple(int(axis) for axis in match["shape"].replace(",", " ").split())
+    return np.dtype(match["dtype"]), shape, match["fortran"] == "True", start + size
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    count = 1
     for axis in shape:
         count *= axis
-    # An axis without items lets others be any size, which no array of NumPy's is.
-    if count * dtype.itemsize != len(rest) or len(shape) > 32 or any(axis > MAX_BYTES for axis in shape):
-        raise FormatError(f"array {name} has {len(rest)} bytes, its shape {printable(shape, 60)} is another size")
-    return np.frombuffer(rest, dtype).reshape(shape, order="F" if match["fortran"] == "True" else "C")
+    return count
+
+
+class _Bytes(RawIOBase):
+    """A FileSource as the library wants a file."""
+
+    def __init__(self, source: FileSource) -> None:
+        self._source, self._at = source, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self._at = max(0, offset + {SEEK_CUR: self._at, SEEK_END: self._source.size}.get(whence, 0))
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        count = max(0, min(len(view), self._source.size - self._at))
+        self._source.read_into(view[:count], self._at)
+        self._at += count
+        return count
+
+
+class NpzRows:
+    """Matrices of f32 in an .npz archive, from the first row on; a context manager.
+
+    Raises:
+        HubError: no such file, or not an archive.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = path
+        self._source = FileSource(path)
+        self._member: IO[bytes] | None = None
+        try:
+            self._archive = zipfile.ZipFile(BufferedReader(_Bytes(self._source)))
+        except (*_FAULTS, *_DAMAGE) as error:
+            self._source.close()
+            raise FormatError(f"not an .npz archive that can be read: {printable(error, 80)}", path=path) from None
+
+    def __enter__(self) -> NpzRows:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._member is not None:
+            self._member.close()
+        self._archive.close()
+        self._source.close()
+
+    def select(self, name: str, shape: tuple[int, int]) -> None:
+        """Begin with an array.
+
+        Raises:
+            HubError: there is none of that name, of that shape, in f32 and not compressed.
+        """
+        try:
+            entry = _entry(self._archive, name)
+            if entry.compress_type != zipfile.ZIP_STORED:
+                raise FormatError(f"array {name} is compressed")
+            self._member = self._archive.open(entry)
+            head = self._member.read(10)
+            size = int.from_bytes(head[8:10], "little")
+            head += self._member.read(min(size, _MAX_HEADER))
+            _, found, fortran, start = _header(head, name, _F32, "f32 is needed")
+        except HubError as error:
+            raise error.at(path=self._path) from None
+        except (*_FAULTS, *_DAMAGE) as error:
+            raise FormatError(f"a damaged .npz archive: {printable(error, 80)}", path=self._path) from None
+        if found != shape or fortran or entry.file_size != start + 4 * _count(shape):
+            raise FormatError(
+                f"array {name} has shape {printable(list(found), 60)} and {entry.file_size} bytes, "
+                f"{list(shape)} is needed",
+                path=self._path,
+            )
+        self._width = shape[1]
+
+    def rows(self, count: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """The next `count` rows of the array, (count, width)."""
+        assert self._member is not None
+        size = 4 * count * self._width
+        try:
+            data = self._member.read(size)
+        except (*_FAULTS, *_DAMAGE) as error:
+            raise FormatError(f"a damaged .npz archive: {printable(error, 80)}", path=self._path) from None
+        if len(data) != size:
+            raise FormatError(f"the array ends {size - len(data)} bytes too early", path=self._path)
+        return np.frombuffer(data, "<f4").reshape(count, self._width)
 
 
 class NpzOutput:

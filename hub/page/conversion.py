@@ -7,6 +7,7 @@ from typing import Any
 
 from hub.page.bars import histogram, size_by_type
 from hub.page.compared import Compared, of_report, worst
+from hub.page.consumed import consumed, refusals
 from hub.page.curves import divergence_by_layer, kl_by_position
 from hub.page.document import banner, document, tile
 from hub.page.heatmap import heatmap
@@ -44,6 +45,7 @@ def conversion(data: Mapping[str, Any]) -> str:
         tag("div", _tiles(data, plan, logits, tensors), class_="tiles"),
         _plots(logits, tensors),
         _logits(logits),
+        consumed(data.get("consumers")),
         _tables(plan, tensors),
         _circumstances(data, plan),
     ]
@@ -95,6 +97,7 @@ def _verdict(data: Mapping[str, Any], logits: Mapping[str, Any], tensors: Sequen
         items = [f"{shortened(str(f.get('name', '')), 120)}: {f.get('fault', '')}" for f in faults[:MAX_FAULTS]]
         if len(faults) > MAX_FAULTS:
             items.append(f"and {len(faults) - MAX_FAULTS:,} more")
+        items += refusals(data.get("consumers"))
         if not items and not logits.get("fault"):
             items.append("What is wrong is told below.")
         return banner(

@@ -25,6 +25,7 @@ _CASES: Mapping[str, Callable[[Subject], Sequence[Any]]] = {
     "layout_name": lambda subject: subject.layout_names,
     "quantizer_name": lambda subject: subject.quantized_layouts,
     "architecture_file": lambda subject: subject.architecture_files,
+    "check_name": lambda subject: list(subject.checks),
 }
 """What a test is repeated for, by the name of its argument."""
 
@@ -71,7 +72,8 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         f"written for API {', '.join(written_for) or 'any'}",
         f"hub: API {'.'.join(map(str, API_VERSION))}, isa {isa()}",
         f"registers: {len(subject.formats)} formats, {len(subject.layouts)} layouts, "
-        f"{len(subject.quantizers)} quantizers, {len(subject.architecture_files)} architecture files",
+        f"{len(subject.quantizers)} quantizers, {len(subject.architecture_files)} architecture files, "
+        f"{len(subject.checks)} checks",
     ]
 
 

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from hub import planner
+from hub.consumer import CheckEntry
 from hub.errors import HubError, PluginError, UsageError, printable
 from hub.format import Format, LayoutEntry, QuantizerEntry
 from hub.plugins import GROUP, Loaded, family, registry
@@ -74,6 +75,11 @@ class Subject:
     def architecture_files(self) -> Sequence[str]:
         """Its architecture files."""
         return self._registered("hub_architectures")
+
+    @cached_property
+    def checks(self) -> Mapping[str, CheckEntry]:
+        """Its consumers by name."""
+        return {item.name: item for item in self._registered("hub_checks")}
 
     @cached_property
     def variants(self) -> Sequence[Pair]:

@@ -19,6 +19,8 @@ from hub.verification.diagnosis.settings import differing, lost
 from hub.verification.verifier import TensorResult
 
 if TYPE_CHECKING:
+    from hub.consumers.choosing import Chosen
+    from hub.consumers.judging import Asked
     from hub.pipeline import Progress
     from hub.planner import Plan
     from hub.plugins import Registry
@@ -35,12 +37,14 @@ def verify(
     progress: Progress,
     *,
     prepared: running.Prepared | None,
+    consumers: Sequence[Chosen] = (),
     hashes: bool = False,
 ) -> tuple[dict[str, Any], Sequence[str]]:
     """Compare `output` with `source` in everything: settings, tokenizer, weights, and answers.
 
     Args:
         prepared: what to run; None to run nothing.
+        consumers: programs to run `output` in, too.
         hashes: whether the report has the hashes of the input files.
 
     Returns:
@@ -61,6 +65,7 @@ def verify(
             ran = running.run(
                 prepared, source, output, equal=equal, bits=bits, threads=budget.threads, progress=progress
             )
+    asked = _consumers(consumers, output, prepared, budget, watch, progress)
     for model in (source, output):
         model.check_unchanged()
     named = {diagnosis.mistake for diagnosis in judged.diagnoses}
@@ -68,8 +73,26 @@ def verify(
     if ran is not None and ran.fault and judged.sound:
         more += lost(judged.difference.pair)
     diagnoses = [*judged.diagnoses, *more]
-    data = _report(judged, diagnoses, output.path, budget, watch, registry, ran, hashes=hashes)
-    return data, judgement.sentences(judged.results, diagnoses, [ran.fault] if ran and ran.fault else [])
+    data = _report(judged, diagnoses, output.path, budget, watch, registry, ran, asked, hashes=hashes)
+    more_wrong = [*([ran.fault] if ran and ran.fault else []), *(line for item in asked for line in item.wrong())]
+    return data, judgement.sentences(judged.results, diagnoses, more_wrong)
+
+
+def _consumers(
+    consumers: Sequence[Chosen],
+    output: Model,
+    prepared: running.Prepared | None,
+    budget: Budget,
+    watch: Stopwatch,
+    progress: Progress,
+) -> Sequence[Asked]:
+    if not consumers or prepared is None:
+        return ()
+    from hub.consumers.judging import judge
+
+    output.check_unchanged()  # before it is mapped
+    with watch.stage("consumers"):
+        return judge(consumers, output, prepared.sample, budget.threads, progress, reason=prepared.reason)
 
 
 def exactness(judged: judgement.Judgement, registry: Registry) -> tuple[bool, float]:
@@ -97,6 +120,7 @@ def _report(
     watch: Stopwatch,
     registry: Registry,
     ran: running.Run | None,
+    asked: Sequence[Asked],
     *,
     hashes: bool,
 ) -> dict[str, Any]:
@@ -136,6 +160,7 @@ def _report(
     return report.figures(
         os.fspath(path), judged.results, budget, watch, registry, done, a.sources, hashes=hashes,
         logits=ran.logits if ran else None, diagnoses=[diagnosis.data() for diagnosis in diagnoses],
+        consumers=[item.data() for item in asked],
     ) | {"plan": plan}  # fmt: skip
 
 
@@ -146,6 +171,7 @@ class Checked:
     results: Sequence[TensorResult] = ()
     diagnoses: Sequence[Diagnosis] = ()
     ran: running.Run | None = None
+    asked: Sequence[Asked] = ()
     wrong: Sequence[str] = ()
     done: str = "none"
 
@@ -158,6 +184,7 @@ def accept(
     budget: Budget,
     watch: Stopwatch,
     progress: Progress,
+    consumers: Sequence[Chosen] = (),
 ) -> Checked:
     """The weights, then, where they are right, settings, tokenizer and answers; where they are not, the causes."""
     with watch.stage("verify"):
@@ -191,9 +218,11 @@ def accept(
         diagnoses += [*_causes(pair, plugins, budget, settings=False), *lost(pair)]
     if ran is not None:
         diagnoses += [item for item in ran.diagnoses if item.mistake not in {each.mistake for each in diagnoses}]
-    wrong = judgement.sentences(results, diagnoses, [ran.fault] if ran and ran.fault else [])
+    asked = _consumers(consumers, written, prepared, budget, watch, progress)
+    more_wrong = [*([ran.fault] if ran and ran.fault else []), *(line for item in asked for line in item.wrong())]
+    wrong = judgement.sentences(results, diagnoses, more_wrong)
     done = "full" if ran is not None and ran.logits["not_run"] is None else "weights"
-    return Checked(results, diagnoses, ran, wrong, done)
+    return Checked(results, diagnoses, ran, asked, wrong, done)
 
 
 def _causes(pair: Pair, plugins: Registry, budget: Budget, *, settings: bool) -> Sequence[Diagnosis]:

@@ -5,7 +5,7 @@ This module only registers. Facts come from llama.cpp 0c1e570 (October 2026); PR
 
 from __future__ import annotations
 
-from hub.api import Format, LayoutEntry, QuantizerEntry, hookimpl
+from hub.api import CheckEntry, Format, LayoutEntry, QuantizerEntry, hookimpl
 from hub_gguf.filetypes import FILE_TYPES
 from hub_gguf.types import DECODED, QUANTIZED, SCALED
 
@@ -34,3 +34,16 @@ def hub_layouts() -> list[LayoutEntry]:
 @hookimpl
 def hub_quantizers() -> list[QuantizerEntry]:
     return [QuantizerEntry(f"{t.layout}/reference", t.layout, "hub_gguf.quantizers:make") for t in QUANTIZED]
+
+
+@hookimpl
+def hub_checks() -> list[CheckEntry]:
+    return [
+        CheckEntry(
+            name="llama.cpp",
+            summary="libllama on the CPU, through llama-cpp-python",
+            factory="hub_gguf.consumer:LlamaCpp",
+            formats=("gguf",),
+            needs={"llama_cpp": "pip install 'weighthub[peers]'"},
+        )
+    ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -71,6 +73,7 @@ def test_it_is_listed(toy) -> None:
     assert plugin == {
         "name": "toy", "distribution": "hub-toy", "version": "0.1", "error": None, "formats": ["toy"],
         "layouts": ["toy.column8"], "quantizers": ["toy.column8/nearest"], "architectures": ["hub_toy:bigram.toml"],
+        "checks": ["toy"],
     }  # fmt: skip
     (format,) = [format for format in toy.json("formats") if format["name"] == "toy"]
     assert format["reads"] and format["writes"]
@@ -162,6 +165,30 @@ def test_own_architecture(toy, tmp_path) -> None:
     assert "BigramForCausalLM" in message or "bigram" in message
     without = toy.hub("plan", folder, "--to", "gguf:f32", status=1, HUB_DISABLE_PLUGINS="toy")
     assert "has no architecture file" in without
+
+
+def test_its_program_runs_what_hub_wrote(toy, int8) -> None:
+    report = toy.work / "consumed.json"
+    said = toy.hub("verify", TINY, int8, "--consumer", "toy", "--report", report)
+    assert "toy 0.1, f64: logits of 256 tokens within" in said
+    (found,) = json.loads(report.read_text())["consumers"]
+    assert (found["name"], found["versions"], found["fault"]) == ("toy", {"hub-toy": "0.1"}, None)
+    (run,) = found["runs"]
+    assert run["relative_error"] < run["limit"] == 1e-5 and run["greedy_agrees"] and len(run["greedy"]) == 4
+    assert "toy: the program that toy files are for" in toy.hub("consumers")
+
+
+def test_its_program_finds_what_hub_has_wrong(toy, int8) -> None:
+    """Scales that the program reads otherwise than the plugin: only running it can tell."""
+    text = (Path(__file__).parent / "hub_toy" / "hub_toy" / "program.py").read_text()
+    other = toy.work / "other" / "hub_toy"
+    shutil.copytree(Path(__file__).parent / "hub_toy" / "hub_toy", other, ignore=shutil.ignore_patterns("__pycache__"))
+    wrong = text.replace("np.repeat(scales, 32", "np.repeat(scales[::-1], 32")
+    assert wrong != text
+    (other / "program.py").write_text(wrong)
+    path = os.pathsep.join(map(str, [other.parent, *toy.path]))
+    said = toy.hub("verify", TINY, int8, "--consumer", "toy", status=3, PYTHONPATH=path)
+    assert "toy 0.1, f64: its logits differ from hub's" in said
 
 
 def test_kit_passes(toy) -> None:

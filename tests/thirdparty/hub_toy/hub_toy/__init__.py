@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hub.api import Format, LayoutEntry, QuantizerEntry, hookimpl
+from hub.api import CheckEntry, Format, LayoutEntry, QuantizerEntry, hookimpl
 
 
 @hookimpl
@@ -32,3 +32,8 @@ def hub_quantizers() -> list[QuantizerEntry]:
 @hookimpl
 def hub_architectures() -> list[str]:
     return ["hub_toy:bigram.toml"]
+
+
+@hookimpl
+def hub_checks() -> list[CheckEntry]:
+    return [CheckEntry("toy", "the program that toy files are for", "hub_toy.consumer:Toy", formats=("toy",))]
