@@ -1,17 +1,17 @@
 """How a graph uses a tensor: the initializers that hold it, and the nodes that multiply with it or look up its rows.
 
-One class for each way that weights lie; `weight_of` finds it by the tensor's layout. What is written by the pipeline
-are the layout's parts, so each of them is an initializer, and of each only name, type and shape are known here.
+One class for each way that weights lie; `hub_onnx.ways` finds it by the tensor's layout. What is written by the
+pipeline are the layout's parts, so each of them is an initializer, and of each only name, type and shape are known.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from hub.api import PluginError, Shape
-from hub_onnx.build import Build
+from hub_onnx.build import OPSET, Build
 from hub_onnx.proto import DataType
 
 FLOATS: Mapping[str, DataType] = {
@@ -48,6 +48,9 @@ class Weight(ABC):
 
     def __init__(self, name: str, shape: Shape, layout: str) -> None:
         self.name, self.shape, self.layout = name, shape, layout
+
+    opset = OPSET
+    """The version of ONNX's operators that its number types came with."""
 
     @abstractmethod
     def held(self) -> Mapping[str, Held]:
@@ -124,22 +127,3 @@ class ColumnsWeight(DenseWeight):
 
     def rows(self, build: Build, ids: str) -> str:
         return self._wide(build, build.emit("Transpose", build.emit("Gather", self.name, ids, axis=1), perm=(1, 2, 0)))
-
-
-WAYS: dict[str, Callable[[str, Shape, str], Weight]] = {
-    **dict.fromkeys(FLOATS, DenseWeight),
-    "onnx.columns": ColumnsWeight,
-}
-"""The class for each layout, by the layout's name, or by its family's: what stands before the slash."""
-
-
-def weight_of(name: str, shape: Shape, layout: str) -> Weight:
-    """A tensor in a graph.
-
-    Raises:
-        PluginError: no graph uses tensors of that layout.
-    """
-    way = WAYS.get(layout) or WAYS.get(layout.partition("/")[0])
-    if way is None:
-        raise PluginError(f"{layout} has no operators in ONNX", tensor=name)
-    return way(name, shape, layout)
