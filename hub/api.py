@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from hub._version import __version__ as HUB_VERSION  # noqa: N812
 from hub.architecture import Architecture, Configured, Convention, Metadatum, configure
-from hub.consumer import Check, CheckEntry, Room, Session, Setting
 from hub.dtypes import BF16, DTYPES, F16, F32, F64, I8, I32, U8, U32, DType
 from hub.errors import (
     ArchitectureError,
@@ -84,8 +83,6 @@ __all__ = [
     "Blocks",
     "Calibration",
     "CalibrationText",
-    "Check",
-    "CheckEntry",
     "Codebook",
     "ConfigError",
     "Configured",
@@ -100,8 +97,8 @@ __all__ = [
     "FileSource",
     "Folder",
     "Format",
-    "FormatError",
     "GraphNode",
+    "FormatError",
     "Holding",
     "HubError",
     "Importance",
@@ -124,11 +121,8 @@ __all__ = [
     "Reader",
     "Recipe",
     "Request",
-    "Room",
     "Rule",
     "Scheme",
-    "Session",
-    "Setting",
     "Shape",
     "Stored",
     "Tensor",

@@ -21,7 +21,21 @@ FAMILIES = {
 
 @hookimpl
 def hub_formats() -> list[Format]:
-    return []
+    return [
+        Format(
+            name="onnx",
+            summary="folders with a decoder that onnxruntime runs",
+            detect="hub_onnx.detect:detect",
+            writer="hub_onnx.writer:OnnxWriter",
+            variants={
+                "f32": "32-bit floats, computed in 32 bits",
+                "f16": "16-bit floats, computed in 32 bits",
+                "8bit-g32": "8-bit codes in groups of 32",
+                "4bit-g32": "4-bit codes in groups of 32",
+                "weights": "weights without a graph, as the source has them",
+            },
+        )
+    ]
 
 
 @hookimpl

@@ -5,8 +5,9 @@ Writing only; `hub_onnx.decode` reads by ranges and has its own.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Sequence
+
+import numpy as np
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 """Wire types."""
@@ -42,12 +43,12 @@ def integers(number: int, values: Iterable[int]) -> bytes:
 
 def real(number: int, value: float) -> bytes:
     """A field of one f32."""
-    return tag(number, FIXED32) + struct.pack("<f", value)
+    return tag(number, FIXED32) + np.asarray(value, "<f4").tobytes()
 
 
 def reals(number: int, values: Sequence[float]) -> bytes:
     """A repeated field of f32, packed; nothing for none."""
-    return data(number, struct.pack(f"<{len(values)}f", *values)) if values else b""
+    return data(number, np.asarray(values, "<f4").tobytes()) if values else b""
 
 
 def data(number: int, value: bytes) -> bytes:

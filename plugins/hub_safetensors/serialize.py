@@ -73,7 +73,7 @@ class Habits:
 
 
 def lay_out_weights(weights: Sequence[Weight], habits: Habits | None = None) -> list[PlannedFile]:
-    """The files of all weights, and the index.
+    """The files of all weights, and the index; none where the weights are elsewhere.
 
     Args:
         weights: in the order in which files are filled.
@@ -81,6 +81,8 @@ def lay_out_weights(weights: Sequence[Weight], habits: Habits | None = None) -> 
     Raises:
         FormatError: a header would be longer than the format allows.
     """
+    if not weights:
+        return []
     habits = habits or Habits()
     shards = list(_shards(weights, habits.max_shard))
     names = [f"model-{i + 1:05}-of-{len(shards):05}.safetensors" for i in range(len(shards))]
