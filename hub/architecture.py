@@ -11,7 +11,7 @@ import re
 import tomllib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 from typing import Any
 
@@ -70,10 +70,15 @@ class Setting:
 
 @dataclass(frozen=True)
 class TensorRule:
-    """A canonical tensor: its shape in expressions, and whether (or when) it may be absent."""
+    """A canonical tensor: its shape in expressions, and whether (or when) it may be absent.
+
+    Attributes:
+        turned: whether Hugging Face's folders have it the other way round, (..., in, out), where it is dense.
+    """
 
     shape: tuple[str, ...]
     optional: bool | str = False
+    turned: bool = False
 
 
 @dataclass(frozen=True)
@@ -252,7 +257,10 @@ class Architecture:
                 raise ConfigError(f"setting {name} is missing, {self.family} needs it", path=path)
         if self.rope_types:
             theta = evaluate(defaults["rope.theta"], values) if "rope.theta" in defaults else self.rope_theta
-            values |= rope_settings(raw, values, theta, self.rope_types, self.rope_local_theta, path=path)
+            whole = evaluate(defaults.get("rope.truncate", True), values)
+            values |= rope_settings(
+                raw, values, theta, self.rope_types, self.rope_local_theta, whole_bounds=whole, path=path
+            )
         for condition in self.requires:
             if not condition.holds(values):
                 raise ConfigError(condition.sentence(values), path=path)
@@ -373,6 +381,17 @@ class Configured:
                     out[full] = shape, optional
         return out
 
+    @cached_property
+    def turned(self) -> frozenset[str]:
+        """Canonical tensors that Hugging Face's folders have the other way round where they are dense."""
+        return frozenset(
+            full
+            for name, rule in self.architecture.tensors.items()
+            if rule.turned
+            for layered in self.each_layer(name)
+            for full in self.each_expert(layered)
+        )
+
     def each_layer(self, name: str) -> Iterable[str]:
         """`name` for every layer, or once if it has no `{layer}`."""
         if "{layer}" not in name:
@@ -424,7 +443,7 @@ def build(data: Mapping[str, Any]) -> Architecture:
             rope_types=tuple(rope.get("types", ())),
             requires=_conditions(data.get("requires", ())),
             tensors={
-                key: TensorRule(tuple(rule["shape"]), rule.get("optional", False))
+                key: TensorRule(tuple(rule["shape"]), rule.get("optional", False), rule.get("turned", False))
                 for key, rule in data["tensors"].items()
             },
             ignored=tuple((re.compile(rule["pattern"]), rule["reason"]) for rule in data.get("ignored", ())),

@@ -22,7 +22,9 @@ class Operator:
 
     Attributes:
         values: how many values, all of shape (tokens, something) but for token ids.
-        weights: roles of its weights; each is a module whose `.weight` (and `.bias` where there is one) it uses.
+        weights: roles of its weights; each is a module whose `.weight` (and `.bias` where there is one) it uses, or a
+            tensor where the operator says so.
+        may: roles of weights that may follow these.
         needs: keyword arguments that must be given.
         takes: keyword arguments that may be given, with the number or expression that they are otherwise.
         results: how many values it gives.
@@ -33,6 +35,7 @@ class Operator:
     needs: tuple[str, ...] = ()
     takes: Mapping[str, Any] = field(default_factory=dict)
     results: int = 1
+    may: tuple[str, ...] = ()
 
 
 OPERATORS: Mapping[str, Operator] = {
@@ -48,8 +51,9 @@ OPERATORS: Mapping[str, Operator] = {
     # rotates the first `dim` numbers of each head by the token's position; row j turns with row j + dim/2
     "rope": Operator(1, (), ("heads", "dim", "theta"), {"type": "'default'"}),
     # causal softmax(scale * q @ k.T) @ v; `window`: a token sees that many, itself included (0: all);
-    # `softcap` c: scores become c * tanh(scores / c)
-    "attention": Operator(3, (), ("heads", "kv_heads", "scale"), {"window": 0, "softcap": 0}),
+    # `softcap` c: scores become c * tanh(scores / c); `sinks`, a tensor (heads,): a further score in each head's
+    # softmax that has no value
+    "attention": Operator(3, (), ("heads", "kv_heads", "scale"), {"window": 0, "softcap": 0}, may=("sinks",)),
     # columns cut into pieces of these sizes
     "split": Operator(1, (), ("sizes",), results=-1),
     # sum over the `top` experts that the router's softmax likes best, weighted with it (`normalize`: summing to 1),
@@ -57,6 +61,11 @@ OPERATORS: Mapping[str, Operator] = {
     "experts": Operator(
         1, ("router", "gate", "up", "down"), ("count", "top"), {"normalize": True, "activation": "'silu'"}
     ),
+    # sum over the `top` experts that the router scores highest, weighted with the softmax of these scores, of
+    # down(act(gate_up(x))). Tensors of all experts: gate_up (experts, 2 n, in), rows of gate and up in turns, and down
+    # (experts, out, n), with biases in NAME_bias (experts, rows). act of a gate g and an up u, c the smaller of g and
+    # `limit`: c / (1 + exp(-`alpha` c)) * (u, kept within -`limit` and `limit`, + 1)
+    "fused_experts": Operator(1, ("router", "gate_up", "down"), ("count", "top", "alpha", "limit")),
     "silu": Operator(1),
     "gelu_tanh": Operator(1),
     "gelu": Operator(1),
@@ -74,6 +83,11 @@ INPUTS = ("ids", "positions")
 OUTPUT = "logits"
 """The value that the graph must end with."""
 _JOINS: Mapping[type[ast.operator], str] = {ast.Add: "add", ast.Mult: "multiply"}
+
+
+def expert_name(name: str, expert: int) -> str:
+    """What one of the matrices of a tensor of all experts is called."""
+    return f"{name}[{expert}]"
 
 
 @dataclass(frozen=True)
@@ -227,7 +241,7 @@ class _Reader:
             names = (f"%{self.made}",)
         wrong = (
             len(inputs) != rule.values
-            or len(weights) != len(rule.weights)
+            or not len(rule.weights) <= len(weights) <= len(rule.weights) + len(rule.may)
             or not all(isinstance(name, str) for name in weights)
             or (rule.results != -1 and len(names) != rule.results)
             or not set(rule.needs) <= set(arguments)

@@ -10,8 +10,10 @@ from hub.errors import ArchitectureError, ConfigError, HubError, PluginError
 from hub.ir.model import Model
 from hub.ir.part import Shape
 from hub.ir.tensor import Tensor
+from hub.ir.values import Dense
+from hub.layout import DENSE
 from hub.makers import MAKERS, alike, numbers
-from hub.transforms import STEPS, Concat, Join, Rows, Step, with_shape
+from hub.transforms import STEPS, Join, Share, Step, Transpose, with_shape
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class Relation:
         name: the format's.
         sources: canonical names, in the order in which they are joined.
         steps: shared by all tensors of one rule.
-        group: what relations have in common whose members are the same experts; they are written together.
+        group: what relations have in common whose members are the same experts, or that share one source; they are
+            written together.
     """
 
     name: str
@@ -97,7 +100,7 @@ def canonical(model: Model, configured: Configured) -> Sorted:
     reading = _Reading(model, configured, expected)
     for tensor in model.tensors.values():
         reading.take(tensor)
-    reading.join_rows()
+    reading.join_shares()
     missing = [name for name, (_, optional) in expected.items() if not optional and name not in reading.kept]
     family = configured.architecture.family
     if reading.unknown:
@@ -132,7 +135,7 @@ class _Reading:
         self.dropped: list[tuple[str, str]] = []
         self.made: dict[str, Tensor] = {}
         self.unknown: list[str] = []
-        self.pieces: dict[str, list[tuple[int, Tensor]]] = {}
+        self.pieces: dict[str, list[tuple[Share, Tensor]]] = {}
 
     def take(self, tensor: Tensor) -> None:
         """Sort in one tensor.
@@ -148,7 +151,8 @@ class _Reading:
         elif relation is not None and (self.model.convention or name not in self.expected):
             self._undo(relation, tensor)
         elif self.canonical and (wanted := self._spelled(name)) is not None:
-            self._keep(tensor if wanted == name else tensor.renamed(wanted), wanted)
+            upright = _upright(tensor, wanted, self.configured)
+            self._keep(upright if wanted == name else upright.renamed(wanted), wanted)
         elif reason := self.model.beside.get(name) or self.configured.ignored(name):
             self.dropped.append((name, reason))
         else:
@@ -171,13 +175,13 @@ class _Reading:
         first = relation.steps[0] if relation.steps else None
         shapes = [self.expected[name][0] for name in relation.sources]
         try:
-            if isinstance(first, Rows):
+            if isinstance(first, Share):
                 (name,) = relation.sources
                 flow = [tensor]
                 for step in reversed(relation.steps[1:]):
                     assert isinstance(step, Step)
                     flow = [step.backward(one) for one in flow]
-                self.pieces.setdefault(name, []).append((first.range[0], flow[0]))
+                self.pieces.setdefault(name, []).append((first, flow[0]))
                 return
             if not relation.steps:
                 tensor = with_shape(tensor, shapes[0])
@@ -196,17 +200,27 @@ class _Reading:
         _check_shape(self.model, tensor, self.expected[name][0])
         self.kept[name] = tensor
 
-    def join_rows(self) -> None:
+    def join_shares(self) -> None:
         """Put canonical tensors together that the format keeps in several."""
         for name, pieces in self.pieces.items():
-            pieces.sort(key=lambda piece: piece[0])
-            begin = 0
-            for start, tensor in pieces:
-                if start != begin:
-                    raise ConfigError(f"rows {begin} to {start} of {name} are in no tensor", path=self.model.path)
-                begin = start + tensor.rows
-            (joined,) = Concat(len(pieces)).forward([tensor for _, tensor in pieces])
+            pieces.sort(key=lambda piece: piece[0].order)
+            try:
+                joined = type(pieces[0][0]).together(pieces)
+            except ConfigError as error:
+                raise ConfigError(f"{name}: {error.message}", path=self.model.path) from None
             self._keep(joined.renamed(name), name)
+
+
+def _upright(tensor: Tensor, name: str, configured: Configured) -> Tensor:
+    """A tensor as canonical ones are, (..., out, in), where folders have dense ones the other way round."""
+    turns = name in configured.turned and isinstance(tensor.body, Dense) and len(tensor.shape) > 1
+    return Transpose(None).backward(tensor) if turns else tensor
+
+
+def as_kept(tensor: Tensor, layout: str, convention: str, configured: Configured) -> Tensor:
+    """A tensor as a format of that convention has it in `layout`: dense ones the other way round where folders do so."""
+    turns = tensor.name in configured.turned and layout in DENSE
+    return Transpose(None).forward(tensor) if turns and is_canonical(convention, configured) else tensor
 
 
 def _check_shape(model: Model, tensor: Tensor, wanted: Shape) -> None:
@@ -368,7 +382,8 @@ def _table(configured: Configured, rules: Mapping[str, Mapped]) -> dict[str, Rel
                 full = name.replace("{layer}", str(layer))
                 if expert is None:
                     sources = _members(layered, configured.experts)
-                    group = layered[0].partition("{expert}")[0] if "{expert}" in "".join(layered) else full
+                    apart = bool(steps) and isinstance(steps[0], Share)
+                    group = layered[0].partition("{expert}")[0] if apart or "{expert}" in "".join(layered) else full
                 else:
                     full = full.replace("{expert}", str(expert))
                     sources = tuple(source.replace("{expert}", str(expert)) for source in layered)

@@ -24,7 +24,7 @@ from hub.ir.scheme import Scheme
 from hub.ir.tensor import Packed, Tensor
 from hub.ir.values import Affine, Quantized
 from hub.layout import FIDELITIES, DenseLayout, Fidelity, Holding, Layout, arrays_of
-from hub.mapping import Sorted, canonical, is_canonical, localise, relations, spelled
+from hub.mapping import Sorted, as_kept, canonical, is_canonical, localise, relations, spelled
 from hub.mapping import notes as told
 from hub.plugins import Registry
 from hub.recipe import Recipe
@@ -133,7 +133,7 @@ def _make(model: Model, to: str, variant: str, recipe: Recipe, registry: Registr
     found = replace(found, tensors=_folded(model, writer, configured, request, found, registry))
     tensors, dropped = _tensors(model, writer, configured, found)
     assignments, more = writer.assign(tensors, configured, request)
-    entries = [_entry(assignment, registry) for assignment in assignments]
+    entries = [_kept(assignment, writer, configured, registry) for assignment in assignments]
     _check_names(entries)
     tokenizer = model.load_tokenizer(configured.architecture)
     laid = [_laid(entry, registry) for entry in entries]
@@ -248,12 +248,24 @@ def _tensors(
         # Same names, same transforms: undoing and redoing them would only cost `identical`.
         left_out = {name for name, _ in found.dropped} if is_canonical(model.convention, configured) else set()
         own = model.tensors.items()
-        new = {t.stored_name: t for t in found.tensors.values() if folding.told(t)}
+        new = {t.stored_name: t for t in found.tensors.values() if folding.told(t) or t.name in configured.turned}
         return [new[name].renamed(name) if name in new else t for name, t in own if name not in left_out], [
             item for item in found.dropped if item[0] in left_out
         ]
     tensors, omitted = localise(found, writer.convention, configured)
     return tensors, [*found.dropped, *omitted]
+
+
+def _kept(assignment: Assignment, writer: Writer, configured: Configured, registry: Registry) -> Entry:
+    """The entry of a tensor the way round that the target has it."""
+    tensor = assignment.tensor
+    kept = as_kept(tensor, assignment.layout, writer.convention, configured)
+    if kept is tensor:
+        return _entry(assignment, registry)
+    if not isinstance(tensor.body, Packed):
+        return _entry(replace(assignment, tensor=kept), registry)
+    # What decoding keeps is known of the codes only.
+    return replace(_entry(assignment, registry), tensor=kept)
 
 
 def _entry(assignment: Assignment, registry: Registry) -> Entry:

@@ -5,15 +5,16 @@ Its weights are those of the tensor it is made of, in another order of columns. 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hub.errors import ConfigError
 from hub.ir.groups import Blocks, Index
-from hub.ir.part import Part, PartSpec, Place, Shape, row_length
+from hub.ir.part import Shape, row_length
 from hub.ir.scheme import Scheme
 from hub.ir.tensor import Packed, Tensor
 from hub.ir.values import Affine
+from hub.ir.woven import ColumnsPart
 from hub.layout import Layout
 from hub.opened import OpenedLayout, opened
 from hub.plugins import REGROUPED
@@ -37,33 +38,6 @@ class RegroupedLayout(OpenedLayout):
         if not isinstance(scheme.groups, Index) or row_length(shape) % scheme.groups.groups:
             raise ConfigError(f"{self.inner.name} has no groups by an index that blocks could tell")
         return replace(scheme, groups=Blocks((1, row_length(shape) // scheme.groups.groups)))
-
-
-@dataclass(frozen=True)
-class ColumnsPart(Part):
-    """A part of (rows, columns) with its columns in another order.
-
-    Attributes:
-        order: (columns,), which column of `part` each one is.
-    """
-
-    part: Part
-    spec: PartSpec
-    order: np.ndarray[Any, Any]
-
-    def load(self, start: int, stop: int) -> np.ndarray[Any, Any]:
-        import numpy as np
-
-        return np.take(self.part.load(start, stop), self.order, axis=1)
-
-    def stored_row(self, row: int) -> int:
-        return self.part.stored_row(row)
-
-    def place(self, row: int, column: int, width: int) -> Place:
-        return self.part.place(row, int(self.order[column]), width)
-
-    def reversible(self) -> bool:
-        return self.part.reversible()
 
 
 def order_of(tensor: Tensor, layout: Layout) -> np.ndarray[Any, Any] | None:

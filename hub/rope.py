@@ -37,6 +37,7 @@ def rope_settings(
     types: Sequence[str],
     default_local_theta: float | None = None,
     *,
+    whole_bounds: bool = True,
     path: str,
 ) -> dict[str, Any]:
     """Canonical rope settings: `rope.theta`, `rope.type` and the numbers that the type needs.
@@ -48,6 +49,8 @@ def rope_settings(
         types: rope types that the family's architecture file allows.
         default_local_theta: the base of layers that look at a window only, for families that give them one of their
             own, as `rope.local_theta`; None for the others.
+        whole_bounds: whether yarn rounds the bounds between what it leaves and what it stretches to whole pairs,
+            where the configuration does not say; `rope.truncate` is there, and false, where it does not.
 
     Raises:
         ConfigError: settings of the wrong kind, an unknown type, or one without its factor.
@@ -86,7 +89,7 @@ def rope_settings(
     if kind == "yarn":
         if out["rope.theta"] == 1:
             raise ConfigError("rope_theta is 1, yarn divides by its logarithm", path=path)
-        out |= _yarn_attention(given, out, path)
+        out |= _yarn_attention(given, out, path) | _yarn_bounds(given, whole_bounds, path)
     if "head_dim" in values:
         out |= _rotated(given, raw, int(values["head_dim"]), path)
     if kind == "longrope":
@@ -99,14 +102,19 @@ def rope_settings(
 def _yarn_attention(given: Mapping[str, Any], rope: Mapping[str, Any], path: str) -> dict[str, float]:
     """What yarn multiplies attention with where two other settings tell it (transformers, modeling_rope_utils): the
     ratio of ``0.1 m ln(factor) + 1`` for m of `mscale` and `mscale_all_dim`. Nothing where the type's own holds."""
-    if given.get("truncate") is False:
-        raise ConfigError("rope setting truncate is false, hub computes yarn with whole bounds only", path=path)
     scales = [given.get(name) or 0 for name in ("mscale", "mscale_all_dim")]
     if "rope.attention_factor" in rope or not all(scales):
         return {}
     stretch = math.log(max(1.0, rope["rope.factor"]))
     over, under = (0.1 * _number("mscale", scale, path) * stretch + 1 for scale in scales)
     return {"rope.attention_factor": over / under}
+
+
+def _yarn_bounds(given: Mapping[str, Any], whole: bool, path: str) -> dict[str, bool]:
+    told = given.get("truncate", whole)
+    if not isinstance(told, bool):
+        raise ConfigError(f"rope setting truncate is {printable(repr(told), 60)}, allowed is true or false", path=path)
+    return {} if told else {"rope.truncate": False}
 
 
 def _longrope_attention(rope: Mapping[str, Any], values: Mapping[str, Any]) -> float:

@@ -1,7 +1,7 @@
 """Named, invertible transforms between canonical tensors and those of a format.
 
 Architecture files name them in `steps`; each one is a class with two directions. Most work on one tensor, a `Join`
-makes one of several, and `Rows` is one of several that are cut out of one. All are lazy: they wrap parts.
+makes one of several, and a `Share` is one of several that are cut out of one. All are lazy: they wrap parts.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from hub.ir.part import FilePart, GatherPart, Part, Shape, row_count, row_length
 from hub.ir.scheme import Scheme
 from hub.ir.tensor import Packed, Tensor
 from hub.ir.values import Dense
+from hub.ir.woven import ColumnsPart, WovenColumnsPart, every, woven
 
 
 class Step(ABC):
@@ -140,7 +141,7 @@ def _alike(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
 
 
 class Transpose(Step):
-    """Columns as rows: (in, out) as GPT-2's Conv1D has it, (out, in) in the format.
+    """Columns as rows: (in, out) as GPT-2's Conv1D has it, (out, in) in the format. Of (experts, in, out) each matrix.
 
     A dense tensor is read by columns. Blocks of a packed one run along its rows, so it is turned as what it decodes
     to, in f32; turned back it is the packed tensor again.
@@ -149,8 +150,8 @@ class Transpose(Step):
     name = "transpose"
 
     def forward(self, tensor: Tensor) -> Tensor:
-        if len(tensor.shape) != 2:
-            raise ConfigError(f"{len(tensor.shape)} axes, only two can be transposed", tensor=tensor.name)
+        if len(tensor.shape) < 2:
+            raise ConfigError(f"shape {list(tensor.shape)}, there are no rows to exchange", tensor=tensor.name)
         body, derived = tensor.body, tensor.derived
         if isinstance(body, Dense) and isinstance(body.part, TurnedPart):
             return replace(body.part.origin, name=tensor.name, stored=tensor.stored)
@@ -160,7 +161,7 @@ class Transpose(Step):
             raise ConfigError("unpacked tensors are not transposed", tensor=tensor.name)
         return replace(
             tensor,
-            shape=tensor.shape[::-1],
+            shape=(*tensor.shape[:-2], *tensor.shape[:-3:-1]),
             body=Dense(turned(body.part, tensor)),
             derived=(*derived, self.name),
         )
@@ -207,6 +208,11 @@ def _decoded(tensor: Tensor) -> Part:
         return weights(tensor, layout, start, stop).reshape((stop - start, width)[: len(tensor.shape)])
 
     return DecodedPart(tensor, rows_spec(F32, tensor.shape), decode)
+
+
+def shifted(tensor: Tensor, constant: float) -> Tensor:
+    """Every number plus a constant, in f32."""
+    return _plus(tensor, constant, Add.name)
 
 
 class Join(ABC):
@@ -285,6 +291,16 @@ class Concat(Join):
         return (sum(shape[0] for shape in shapes), *shapes[0][1:])
 
 
+def concatenated(tensors: Sequence[Tensor]) -> Tensor:
+    """Rows after rows: (a, in) and (b, in) to (a + b, in).
+
+    Raises:
+        ConfigError: they differ in type or width.
+    """
+    (made,) = Concat(len(tensors)).forward(tensors)
+    return made
+
+
 class Stack(Join):
     """Experts: `count` tensors of (out, in) to (count, out, in)."""
 
@@ -296,7 +312,31 @@ class Stack(Join):
         return (len(shapes), *shapes[0])
 
 
-class Rows(Step):
+class Share(Step):
+    """One of several tensors of a format that are one canonical tensor together; the first of a rule's steps.
+
+    What comes back from the format waits (`hub.mapping`) until all are there, and `together` joins them.
+    """
+
+    @property
+    @abstractmethod
+    def order(self) -> int:
+        """Where among the others it stands."""
+
+    @classmethod
+    @abstractmethod
+    def together(cls, shares: Sequence[tuple[Any, Tensor]]) -> Tensor:
+        """The canonical tensor of all shares, (step, tensor) by `order`.
+
+        Raises:
+            ConfigError: some are missing, or they do not fit together.
+        """
+
+    def backward(self, tensor: Tensor) -> Tensor:
+        return tensor
+
+
+class Rows(Share):
     """Some rows, where a format has several tensors for one canonical tensor.
 
     Args:
@@ -311,14 +351,115 @@ class Rows(Step):
             raise ConfigError(f"rows {start} to {stop} of {tensor.shape[0]}", tensor=tensor.name)
         return cut_rows(tensor, start, stop, (stop - start, *tensor.shape[1:]), self.name)
 
-    def backward(self, tensor: Tensor) -> Tensor:
-        return tensor
-
     @property
     def range(self) -> tuple[int, int]:
         """The rows of the canonical tensor."""
         start, stop = self.argument
         return int(start), int(stop)
+
+    @property
+    def order(self) -> int:
+        return self.range[0]
+
+    @classmethod
+    def together(cls, shares: Sequence[tuple[Any, Tensor]]) -> Tensor:
+        begin = 0
+        for step, tensor in shares:
+            if step.order != begin:
+                raise ConfigError(f"rows {begin} to {step.order} are in no tensor")
+            begin = step.order + tensor.rows
+        (joined,) = Concat(len(shares)).forward([tensor for _, tensor in shares])
+        return joined
+
+
+class Every(Share):
+    """Every second row, or third: gate and up as gpt-oss has them, in turns.
+
+    Args:
+        argument: the first row, and how far on the next one is.
+    """
+
+    name = "every"
+
+    def forward(self, tensor: Tensor) -> Tensor:
+        first, of = self.turn
+        if len(tensor.shape) < 2 or tensor.shape[-2] % of:
+            raise ConfigError(f"shape {list(tensor.shape)}, its rows are not {of} in turns", tensor=tensor.name)
+        tensor = _in_rows(tensor, 1)
+        shape = (*tensor.shape[:-2], tensor.shape[-2] // of, tensor.shape[-1])
+        parts = {key: part if part.spec.axis is None else every(part, first, of) for key, part in tensor.parts.items()}
+        return replace(
+            tensor, shape=shape, body=_with_parts(tensor, parts, shape), derived=(*tensor.derived, self.name)
+        )
+
+    @property
+    def turn(self) -> tuple[int, int]:
+        """The first row, and how far on the next one is."""
+        first, of = (int(number) for number in self.argument)
+        if not 0 <= first < of:
+            raise ConfigError(f"{self.name}: {first} of {of}")
+        return first, of
+
+    @property
+    def order(self) -> int:
+        return self.turn[0]
+
+    @classmethod
+    def together(cls, shares: Sequence[tuple[Any, Tensor]]) -> Tensor:
+        tensors = _alike([_in_rows(tensor, 1) for tensor in cls._all(shares)])
+        first, names = tensors[0], [tensor.stored_name for tensor in tensors]
+        if len({(type(tensor.body), tensor.layout, tensor.shape) for tensor in tensors}) != 1:
+            raise ConfigError(f"{listed(names)} are not of one type and shape, so they cannot become one tensor")
+        shape = (*first.shape[:-2], first.shape[-2] * len(tensors), first.shape[-1])
+        parts = {key: woven([tensor.parts[key] for tensor in tensors], names) for key in first.parts}
+        return _woven(first, names, shape, _with_parts(first, parts, shape), f"undo {cls.name}")
+
+    @classmethod
+    def _all(cls, shares: Sequence[tuple[Any, Tensor]]) -> list[Tensor]:
+        turns = [step.turn for step, _ in shares]
+        if turns != [(i, turns[0][1]) for i in range(turns[0][1])]:
+            raise ConfigError(f"{len(shares)} of {turns[0][1]} tensors that make it are there")
+        return [tensor for _, tensor in shares]
+
+
+class EveryColumn(Every):
+    """The same of the numbers in a row, for what belongs to such rows and is stored dense: biases of all experts."""
+
+    name = "every_column"
+
+    def forward(self, tensor: Tensor) -> Tensor:
+        import numpy as np
+
+        first, of = self.turn
+        if not isinstance(tensor.body, Dense) or len(tensor.shape) < 2 or tensor.shape[-1] % of:
+            raise ConfigError(f"shape {list(tensor.shape)}, its columns are not {of} in turns", tensor=tensor.name)
+        shape = (*tensor.shape[:-1], tensor.shape[-1] // of)
+        part = tensor.body.part
+        if isinstance(part, WovenColumnsPart) and len(part.parts) == of:
+            part = part.parts[first]
+        else:
+            part = ColumnsPart(part, rows_spec(part.spec.dtype, shape), np.arange(first, tensor.shape[-1], of))
+        return replace(tensor, shape=shape, body=Dense(part), derived=(*tensor.derived, self.name))
+
+    @classmethod
+    def together(cls, shares: Sequence[tuple[Any, Tensor]]) -> Tensor:
+        tensors = cls._all(shares)
+        first, names = tensors[0], [tensor.stored_name for tensor in tensors]
+        parts = [tensor.body.part for tensor in tensors if isinstance(tensor.body, Dense)]
+        if len({tensor.shape for tensor in tensors}) != 1 or len({part.spec for part in parts}) != 1:
+            raise ConfigError(f"{listed(names)} are not of one type and shape, so they cannot become one tensor")
+        shape = (*first.shape[:-1], first.shape[-1] * len(tensors))
+        part = WovenColumnsPart(tuple(parts), rows_spec(parts[0].spec.dtype, shape), tuple(names))
+        return _woven(first, names, shape, Dense(part), f"undo {cls.name}")
+
+
+def _woven(first: Tensor, names: Sequence[str], shape: Shape, body: Dense | Packed, step: str) -> Tensor:
+    return Tensor(first.name, shape, body, (*first.derived, step), listed(names))
+
+
+def listed(names: Sequence[str]) -> str:
+    """What a tensor made of these is called in messages."""
+    return " and ".join(names)
 
 
 def cut_rows(tensor: Tensor, start: int, stop: int, shape: Shape, name: str) -> Tensor:
@@ -359,6 +500,6 @@ def with_shape(tensor: Tensor, shape: Shape) -> Tensor:
 
 
 STEPS: Mapping[str, type[Step] | type[Join]] = {
-    step.name: step for step in (InterleaveHeads, Transpose, Add, Concat, Stack, Rows)
+    step.name: step for step in (InterleaveHeads, Transpose, Add, Concat, Stack, Rows, Every, EveryColumn)
 }
 """All transforms by the name that architecture files use."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from hub.dtypes import F32
 from hub.errors import ConfigError
 from hub.ir.part import FilePart, Part, PartSpec, Place, rows_spec
+from hub.ir.woven import WovenPart, height, woven
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,16 +24,6 @@ if TYPE_CHECKING:
 
 BLOCK = 4 << 20
 """Bytes read at a time where columns have to be cut out of rows."""
-
-
-def _height(spec: PartSpec, rows: int) -> PartSpec:
-    """`spec` with another number of rows."""
-    assert spec.axis is not None
-    if rows % spec.per:
-        raise ConfigError(f"{rows} rows cannot stand alone, {spec.per} rows share a word")
-    shape = list(spec.shape)
-    shape[spec.axis] = rows // spec.per
-    return replace(spec, shape=tuple(shape))
 
 
 def cut(part: Part, start: int, stop: int) -> Part:
@@ -44,9 +35,11 @@ def cut(part: Part, start: int, stop: int) -> Part:
     spec = part.spec
     if spec.axis is None:
         return part
+    if isinstance(part, WovenPart) and start % len(part.parts) == 0 == stop % len(part.parts):
+        return woven([cut(one, start // len(part.parts), stop // len(part.parts)) for one in part.parts], part.names)
     if start % spec.per:
         raise ConfigError(f"row {start} cannot begin a part, {spec.per} rows share a word")
-    smaller = _height(spec, stop - start)
+    smaller = height(spec, stop - start)
     if isinstance(part, FilePart) and spec.axis == 0:
         first, _, _, _ = spec.runs(start, stop)
         return FilePart(smaller, part.source, part.offset + first, part.first + start)
@@ -87,10 +80,10 @@ def joined(parts: Sequence[Part], rows: Sequence[int], names: Sequence[str]) -> 
     specs = [part.spec for part in parts]
     if any(spec.axis is None for spec in specs):
         raise ConfigError("each has numbers for the whole tensor (a scale of its own), they cannot become one tensor")
-    flat = {_height(spec, 0) for spec in specs}
+    flat = {height(spec, 0) for spec in specs}
     if len(flat) != 1:
         raise ConfigError("they are not of one type and width, so they cannot become one tensor")
-    return JoinedPart(tuple(parts), _height(specs[0], sum(rows)), tuple(rows), tuple(names))
+    return JoinedPart(tuple(parts), height(specs[0], sum(rows)), tuple(rows), tuple(names))
 
 
 @dataclass(frozen=True)
@@ -140,33 +133,48 @@ class JoinedPart(Part):
 
 @dataclass(frozen=True)
 class TurnedPart(Part):
-    """The columns of a dense part of two axes as rows.
+    """The columns of a dense tensor as rows: of (a, b), or of each of n such matrices (n, a, b).
 
     Attributes:
-        part: rows of numbers, (a, b); this one has b rows of a.
+        part: rows of numbers, n * a of b; this one has n * b rows of a.
+        high: a.
         origin: the tensor that is turned, for who wants to undo it without loss.
     """
 
     part: Part
     spec: PartSpec
+    high: int
     origin: Tensor
 
     def load(self, start: int, stop: int) -> np.ndarray[Any, Any]:
         import numpy as np
 
-        rows, width = self.part.spec.shape
-        if isinstance(self.part, FilePart):
-            view = replace(self.part, spec=replace(self.part.spec, axis=1))
-            return np.ascontiguousarray(view.load(start, stop).T)
-        out = np.empty((stop - start, rows), self.spec.dtype.numpy())
-        step = max(1, BLOCK // max(1, width * self.spec.dtype.bytes))
-        for row in range(0, rows, step):
-            end = min(rows, row + step)
-            out[:, row:end] = self.part.load(row, end)[:, start:stop].T
+        wide = self.part.spec.shape[1]
+        out = np.empty((stop - start, self.high), self.spec.dtype.numpy())
+        row = start
+        while row < stop:
+            matrix, low = divmod(row, wide)
+            end = min(stop, (matrix + 1) * wide)
+            self._columns(matrix, low, low + end - row, out[row - start : end - start])
+            row = end
         return out
 
+    def _columns(self, matrix: int, start: int, stop: int, out: np.ndarray[Any, Any]) -> None:
+        """Columns `start` to `stop` of a matrix, as rows."""
+        part, begin = self.part, matrix * self.high
+        if isinstance(part, FilePart):
+            stored = PartSpec(part.spec.dtype, (self.high, part.spec.shape[1]), 1)
+            at = part.offset + begin * part.spec.shape[1] * part.spec.dtype.bytes
+            out[:] = FilePart(stored, part.source, at).load(start, stop).T
+            return
+        step = max(1, BLOCK // max(1, part.spec.shape[1] * part.spec.dtype.bytes))
+        for row in range(0, self.high, step):
+            end = min(self.high, row + step)
+            out[:, row:end] = part.load(begin + row, begin + end)[:, start:stop].T
+
     def place(self, row: int, column: int, width: int) -> Place:
-        return self.part.place(column, row, self.part.spec.shape[1])
+        matrix, across = divmod(row, self.part.spec.shape[1])
+        return self.part.place(matrix * self.high + column, across, self.part.spec.shape[1])
 
     def reversible(self) -> bool:
         return self.part.reversible()
@@ -237,6 +245,6 @@ def added(part: Part, constant: float) -> AddedPart:
 
 
 def turned(part: Part, origin: Tensor) -> TurnedPart:
-    """A dense part of two axes with its columns as rows."""
-    rows, width = part.spec.shape
-    return TurnedPart(part, rows_spec(part.spec.dtype, (width, rows)), origin)
+    """A dense part with the last two axes of `origin`, its tensor, exchanged."""
+    *outer, rows, width = origin.shape
+    return TurnedPart(part, rows_spec(part.spec.dtype, (*outer, width, rows)), rows, origin)

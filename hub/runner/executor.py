@@ -15,7 +15,7 @@ import numpy as np
 import hub_native
 from hub.architecture import Configured, configure, find
 from hub.errors import ConfigError, HubError, UsageError, WeightError
-from hub.graph import OUTPUT, Node
+from hub.graph import OUTPUT, Node, expert_name
 from hub.ir.model import Model
 from hub.ir.tensor import Tensor
 from hub.makers import MAKERS
@@ -24,7 +24,7 @@ from hub.plugins import registry
 from hub.runner.positions import frequencies
 from hub.runner.threads import Threads
 from hub.runner.weights import Activation, Matrix, matrix, vector
-from hub.transforms import Transpose
+from hub.transforms import Transpose, cut_rows
 
 if TYPE_CHECKING:
     F32Array = np.ndarray[Any, np.dtype[np.float32]]
@@ -58,7 +58,7 @@ class Runner:
         mode: how matrices are multiplied.
         threads: number of threads.
         inputs: called with the full module name and the input of every `linear`, (tokens, width) f32, for
-            statistics of activations.
+            statistics of activations; for a matrix of a tensor of all experts with what `expert_name` gives.
 
     Attributes:
         context: tokens that the model can see.
@@ -188,11 +188,7 @@ class Runner:
     def _project(self, name: str, x: Activation, transposed: bool = False) -> F32Array:
         if self._inputs:
             self._inputs(name, x.array)
-        weight = self._matrix(name, transposed)
-        out = np.empty((len(x.array), weight.rows), np.float32)
-        prepared = weight.prepare(x, self.mode, self._threads)
-        self._threads.each(weight.rows, weight.step, lambda a, b: weight.multiply(prepared, out, a, b))
-        out = weight.ordered(out, self._threads)
+        out = self._matrix(name, transposed).product(x, self.mode, self._threads)
         bias = self._vector(f"{name}.bias", optional=True)
         return out if bias is None else out + bias
 
@@ -252,10 +248,11 @@ class Runner:
         tokens = len(q.array)
         out = np.empty((tokens, v.array.shape[1] // kv_heads * heads), np.float32)
         scale, window, cap = float(given["scale"]), int(given["window"] or 0), float(given["softcap"] or 0)
+        sinks = self._vector(node.weights[0]) if node.weights else None
         self._threads.each(
             heads, 1,
             lambda a, b: hub_native.attention(
-                q.array, k.array, v.array, out, heads, kv_heads, scale, window, cap, a, b
+                q.array, k.array, v.array, out, heads, kv_heads, scale, window, cap, a, b, sinks
             ),
         )  # fmt: skip
         return out
@@ -291,6 +288,33 @@ class Runner:
             inner = act(node, Activation(self._project(names[0], part))) * self._project(names[1], part)
             out[tokens] += self._project(names[2], Activation(inner)) * shares[tokens, place][:, None]
         return out
+
+    def _fused_experts(self, node: Node, x: Activation) -> F32Array:
+        router, gate_up, down = node.weights
+        given = node.arguments
+        scores = self._project(router, x)
+        top, alpha, limit = int(given["top"]), float(given["alpha"]), float(given["limit"])
+        ids, best = np.empty((len(scores), top), np.int32), np.empty((len(scores), top), np.float32)
+        hub_native.top_k(scores, top, ids, best)
+        shares = self._by_token(best, hub_native.softmax_rows)
+        out = np.zeros((len(scores), x.array.shape[1]), np.float32)
+        for expert in range(int(given["count"])):
+            tokens, place = np.nonzero(ids == expert)
+            if not tokens.size:
+                continue
+            both = self._project_with(gate_up, expert, Activation(np.ascontiguousarray(x.array[tokens])))
+            inner = np.empty((len(both), both.shape[1] // 2), np.float32)
+            hub_native.swiglu_pairs(both, alpha, limit, inner)
+            out[tokens] += self._project_with(down, expert, Activation(inner)) * shares[tokens, place][:, None]
+        return out
+
+    def _project_with(self, name: str, expert: int, x: Activation) -> F32Array:
+        """`x` by one of the matrices of a tensor of all experts."""
+        if self._inputs:
+            self._inputs(expert_name(name, expert), x.array)
+        out = self._expert(name, expert).product(x, self.mode, self._threads)
+        bias = self._vector(f"{name}_bias", optional=True)
+        return out if bias is None else out + bias.reshape(-1, out.shape[1])[expert]
 
     def _silu(self, node: Node, x: Activation) -> F32Array:
         return self._by_token(x.array, hub_native.silu)
@@ -329,6 +353,15 @@ class Runner:
                 tensor = Transpose(None).forward(tensor)
             self._matrices[name] = self._of(tensor, matrix)
         return self._matrices[name]
+
+    def _expert(self, name: str, expert: int) -> Matrix:
+        key = expert_name(name, expert)
+        if key not in self._matrices:
+            tensor = self._tensors[name]
+            rows, width = tensor.shape[-2:]
+            one = cut_rows(tensor, expert * rows, (expert + 1) * rows, (rows, width), "expert")
+            self._matrices[key] = self._of(one, matrix)
+        return self._matrices[key]
 
     def _vector(self, name: str, *, optional: bool = False) -> Any:
         if name not in self._vectors:

@@ -79,8 +79,10 @@ def _yarn(plain: np.ndarray[Any, Any], dim: int, theta: float, values: Mapping[s
         """The pair that turns so often within the original context."""
         return dim * math.log(original / (turns * 2 * math.pi)) / (2 * math.log(theta))
 
-    low = max(math.floor(turning(values.get("rope.beta_fast") or BETA_FAST)), 0)
-    high = min(math.ceil(turning(values.get("rope.beta_slow") or BETA_SLOW)), dim - 1)
+    low, high = turning(values.get("rope.beta_fast") or BETA_FAST), turning(values.get("rope.beta_slow") or BETA_SLOW)
+    if values.get("rope.truncate", True):
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, dim - 1)
     ramp = np.clip((np.arange(dim // 2) - low) / (high - low if high != low else 0.001), 0, 1)
     stretched = plain / factor * ramp + plain * (1 - ramp)
     given = values.get("rope.attention_factor")

@@ -14,9 +14,11 @@ import numpy as np
 import hub_native
 from hub.ir.part import FilePart, GatherPart, Part, row_length
 from hub.ir.tensor import Tensor
+from hub.ir.woven import WovenPart
 from hub.layout import Layout
 from hub.pipeline import weights
 from hub.runner.threads import Threads
+from hub.transforms import Every
 
 if TYPE_CHECKING:
     from hub.io.source import FileSource
@@ -52,6 +54,13 @@ class Matrix(ABC):
     width: int
     step: int = 16
     """Rows that work is cut into multiples of."""
+
+    def product(self, x: Activation, mode: str, threads: Threads) -> F32Array:
+        """``x @ matrix.T``, (tokens, rows)."""
+        out = np.empty((len(x.array), self.rows), np.float32)
+        prepared = self.prepare(x, mode, threads)
+        threads.each(self.rows, self.step, lambda a, b: self.multiply(prepared, out, a, b))
+        return self.ordered(out, threads)
 
     @abstractmethod
     def prepare(self, x: Activation, mode: str, threads: Threads) -> Any:
@@ -129,8 +138,34 @@ class DecodedMatrix(Matrix):
         return np.stack([found[int(i)] for i in ids])
 
 
+class WovenMatrix(Matrix):
+    """Matrices of equal shape as one, their rows in turns: each is multiplied where it lies."""
+
+    def __init__(self, pieces: list[Matrix]) -> None:
+        self.pieces = pieces
+        self.rows, self.width = sum(piece.rows for piece in pieces), pieces[0].width
+
+    def product(self, x: Activation, mode: str, threads: Threads) -> F32Array:
+        out = [piece.product(x, mode, threads) for piece in self.pieces]
+        return np.stack(out, axis=-1).reshape(len(x.array), self.rows)
+
+    def prepare(self, x: Activation, mode: str, threads: Threads) -> Any:
+        raise NotImplementedError("its pieces are multiplied one by one")
+
+    def multiply(self, x: Any, out: F32Array, start: int, stop: int) -> None:
+        raise NotImplementedError("its pieces are multiplied one by one")
+
+    def take(self, ids: Ids) -> F32Array:
+        found = np.stack([piece.take(ids // len(self.pieces)) for piece in self.pieces])
+        return np.ascontiguousarray(found[ids % len(self.pieces), np.arange(len(ids))])
+
+
 def matrix(tensor: Tensor, layout: Layout) -> Matrix:
     """The matrix of a canonical tensor of two axes."""
+    parts = tensor.parts
+    if all(isinstance(part, WovenPart) for part in parts.values()):
+        count = len(next(iter(parts.values())).parts)  # type: ignore[attr-defined]
+        return WovenMatrix([matrix(Every((i, count)).forward(tensor), layout) for i in range(count)])
     if layout.kernel is not None and len(tensor.parts) == 1:
         (part,) = tensor.parts.values()
         lies = _lies(part)

@@ -148,7 +148,7 @@ class _Tolerant(mapping._Reading):
     def finish(self) -> None:
         """Put together what the format keeps in several tensors."""
         try:
-            self.join_rows()
+            self.join_shares()
         except HubError as error:
             self.faults.append(str(error))
 

@@ -57,6 +57,7 @@ from ._run import (
     softcap,
     softmax_rows,
     sum_squares,
+    swiglu_pairs,
     top_k,
 )
 from ._words import (
@@ -120,6 +121,7 @@ __all__ = [
     "softcap",
     "softmax_rows",
     "sum_squares",
+    "swiglu_pairs",
     "to_f32",
     "top_k",
     "types",

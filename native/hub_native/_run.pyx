@@ -58,6 +58,7 @@ cdef extern from "run.h" nogil:
         void (*gelu_tanh_mul)(const float *, const float *, int64_t, float *) noexcept nogil
         void (*gelu_erf)(const float *, int64_t, float *) noexcept nogil
         void (*gelu_erf_mul)(const float *, const float *, int64_t, float *) noexcept nogil
+        void (*swiglu_pairs)(const float *, int64_t, float, float, float *) noexcept nogil
         void (*softcap)(const float *, int64_t, float, float *) noexcept nogil
         void (*add)(const float *, const float *, int64_t, float *) noexcept nogil
         void (*add_row)(float *, int64_t, int64_t, const float *) noexcept nogil
@@ -577,6 +578,23 @@ def gelu_erf_mul(const float[:, ::1] gate not None, const float[:, ::1] up not N
 def add(const float[:, ::1] a not None, const float[:, ::1] b not None, float[:, ::1] out not None):
     """a + b. In place. float32 [rows, n]"""
     _two(<two_fn *> _run().add, a, b, out)
+
+
+def swiglu_pairs(const float[:, ::1] x not None, float alpha, float limit, float[:, ::1] out not None):
+    """Of pairs (gate, up) of columns: c / (1 + exp(-alpha c)) * (u + 1), with c the gate but at most limit, and u the
+    up kept within -limit and limit (gpt-oss).
+
+    x    float32 [rows, 2 n]
+    out  float32 [rows, n]
+    """
+    cdef const hub_run *run = _run()
+    _shape("x", x.shape[0], x.shape[1], out.shape[0], 2 * out.shape[1])
+    if not limit >= 0.0:
+        raise ValueError(f"limit {limit} must not be negative")
+    cdef const float *from_ = _matrix(x, "x")
+    cdef float *to = _target(out, "out")
+    with nogil:
+        run.swiglu_pairs(from_, out.shape[0] * out.shape[1], alpha, limit, to)
 
 
 def softcap(const float[:, ::1] x not None, float cap, float[:, ::1] out not None):

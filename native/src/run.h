@@ -111,6 +111,9 @@ typedef struct hub_run {
     void (*gelu_tanh_mul)(const float *gate, const float *up, int64_t n, float *out);
     void (*gelu_erf)(const float *x, int64_t n, float *out);                      /* x/2 (1 + erf(x / sqrt(2))) */
     void (*gelu_erf_mul)(const float *gate, const float *up, int64_t n, float *out);
+    /* Of n pairs (gate, up), next to each other: c / (1 + exp(-alpha c)) * (u + 1), c the gate but at most limit, u the
+     * up kept within -limit and limit. Not in place. */
+    void (*swiglu_pairs)(const float *x, int64_t n, float alpha, float limit, float *out);
     void (*softcap)(const float *x, int64_t n, float cap, float *out);            /* cap * tanh(x / cap) */
     void (*add)(const float *a, const float *b, int64_t n, float *out);
     void (*add_row)(float *x, int64_t rows, int64_t n, const float *bias);        /* bias (n,) to every row */

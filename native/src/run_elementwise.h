@@ -31,6 +31,17 @@ HUB_ELEMENTWISE(gelu_tanh)
 HUB_ELEMENTWISE(gelu_erf)
 #undef HUB_ELEMENTWISE
 
+static void HUB_RUN(hub_swiglu_pairs)(const float *x, int64_t n, float alpha, float limit, float *out) {
+    const double by = (double)alpha;
+    HUB_INDEPENDENT
+    for (int64_t i = 0; i < n; i++) {
+        /* written so that a NaN stays one */
+        const float gate = x[2 * i] > limit ? limit : x[2 * i];
+        const float high = x[2 * i + 1] > limit ? limit : x[2 * i + 1], up = high < -limit ? -limit : high;
+        out[i] = (float)((double)gate / (1.0 + exp_32(-(by * (double)gate)))) * (up + 1.0f);
+    }
+}
+
 static void HUB_RUN(hub_softcap)(const float *x, int64_t n, float cap, float *out) {
     HUB_INDEPENDENT
     for (int64_t i = 0; i < n; i++) {

@@ -22,6 +22,7 @@ static const hub_run HUB_RUN(hub_run_table) = {
     .gelu_tanh_mul = HUB_RUN(hub_gelu_tanh_mul),
     .gelu_erf = HUB_RUN(hub_gelu_erf),
     .gelu_erf_mul = HUB_RUN(hub_gelu_erf_mul),
+    .swiglu_pairs = HUB_RUN(hub_swiglu_pairs),
     .softcap = HUB_RUN(hub_softcap),
     .add = HUB_RUN(hub_add),
     .add_row = HUB_RUN(hub_add_row),

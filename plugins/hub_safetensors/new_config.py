@@ -22,7 +22,7 @@ _DTYPE_KEYS: Final = ("dtype", "torch_dtype")
 _IDS: Final = ("bos", "eos", "pad")
 _TOLD_AS_NULL: Final = ("sliding_window", "attn_logit_softcapping", "final_logit_softcapping")
 """Settings of which transformers has a default that is not their absence."""
-_YARN: Final = ("factor", "original_max_position_embeddings", "attention_factor", "beta_fast", "beta_slow")
+_YARN: Final = ("factor", "original_max_position_embeddings", "attention_factor", "beta_fast", "beta_slow", "truncate")
 _LLAMA3: Final = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
 
 

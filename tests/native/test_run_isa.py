@@ -67,6 +67,10 @@ def results():
         out = np.empty_like(x)
         hub_native.softcap(argument, 7.0, out)
         yield f"softcap {which}", out
+    for which, argument in (("wide", x), ("near", near)):
+        out = np.empty((1, 30_000), np.float32)
+        hub_native.swiglu_pairs(np.ascontiguousarray(argument[:, :60_000]), 1.702, 7.0, out)
+        yield f"swiglu_pairs {which}", out
     cos, sin = np.empty((2, 50, 37), np.float32)
     inv_freq = np.float32(2) ** -np.arange(37, dtype=np.float32)
     hub_native.rope_tables(inv_freq, np.arange(50, dtype=np.int32) ** 4, 1.3, cos, sin)

@@ -246,6 +246,25 @@ def test_activations(name, exact):
     assert np.signbit(special[0, 3])
 
 
+def test_swiglu_pairs():
+    """transformers' GptOssExperts._apply_gate, in double."""
+    x = np.concatenate([gauss(5, 66) * 6, [[7.0, -7.0] * 33], [[1e38, -1e38] * 33]]).astype(np.float32)
+    out = np.empty((len(x), 33), np.float32)
+    hub_native.swiglu_pairs(x, 1.702, 7.0, out)
+    gate, up = np.minimum(x[:, ::2].astype(float), 7.0), np.clip(x[:, 1::2].astype(float), -7.0, 7.0)
+    with np.errstate(over="ignore"):
+        wanted = (up + 1) * gate / (1 + np.exp(-np.float64(np.float32(1.702)) * gate))
+    np.testing.assert_allclose(out, wanted, rtol=2e-7)
+    x[0, 0], x[1, 3] = np.nan, np.nan
+    hub_native.swiglu_pairs(x, 1.702, 7.0, out)
+    assert np.argwhere(np.isnan(out)).tolist() == [[0, 0], [1, 1]]
+    for wrong, message in ((x[:, :64], "is needed"), (x[:3], "is needed")):
+        with pytest.raises(ValueError, match=message):
+            hub_native.swiglu_pairs(np.ascontiguousarray(wrong), 1.702, 7.0, out)
+    with pytest.raises(ValueError, match="limit"):
+        hub_native.swiglu_pairs(x, 1.702, math.nan, out)
+
+
 def test_softcap():
     x, out = GRID[None], np.empty((1, GRID.size), np.float32)
     hub_native.softcap(x, 30.0, out)

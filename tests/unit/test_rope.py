@@ -92,7 +92,7 @@ def test_yarn_attention_by_two_scales():
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
-        ({"rope_scaling": {"type": "yarn", "factor": 4, "truncate": False}}, "truncate"),
+        ({"rope_scaling": {"type": "yarn", "factor": 4, "truncate": 0}}, "truncate"),
         ({"rope_scaling": {"type": "yarn", "factor": 4, "mscale": "1", "mscale_all_dim": 1}}, "mscale"),
         ({"rope_theta": 1, "rope_scaling": {"type": "yarn", "factor": 4}}, "logarithm"),
         ({"rope_scaling": [1]}, "allowed is an object"),

@@ -100,7 +100,7 @@ def test_unpacked_tensors_are_refused():
 
 
 def test_the_tables_hold_what_architecture_files_name():
-    assert set(STEPS) == {"interleave_heads", "transpose", "add", "concat", "stack", "rows"}
+    assert set(STEPS) == {"interleave_heads", "transpose", "add", "concat", "stack", "rows", "every", "every_column"}
     assert set(MAKERS) == {"llama3_rope_factors", "longrope_long_factors", "longrope_short_factors"}
 
 
