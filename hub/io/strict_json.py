@@ -19,7 +19,10 @@ MAX_DEPTH = 64
 MAX_BYTES = 256 << 20
 """Longest text; the largest tokenizer.json in the field is near 35 MB."""
 MAX_INT_DIGITS = 20
-"""Longest integer: every 64-bit one fits. Python's int() is quadratic in the digits."""
+"""Longest integer that is read as one: every 64-bit one fits. Python's int() is quadratic in the digits."""
+MAX_DIGITS = 40
+"""Longest integer at all, read as the double that most readers make of it: transformers writes int(1e30) for a tokenizer
+without a limit."""
 
 # Possessive, and an open string runs to the end: a text of a million quotes is passed over once, not a million times.
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
@@ -44,8 +47,10 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _integer(text: str) -> int | float:
     digits = len(text.removeprefix("-"))
+    if digits > MAX_DIGITS:
+        raise _Refused(f"an integer of {digits} digits, at most {MAX_DIGITS} are allowed")
     if digits > MAX_INT_DIGITS:
-        raise _Refused(f"an integer of {digits} digits, at most {MAX_INT_DIGITS} are allowed")
+        return float(text)
     if text == "-0":
         # Strict readers take it for a float, so it is no count and no offset.
         return -0.0
@@ -87,7 +92,7 @@ def loads(data: bytes, *, path: str | os.PathLike[str], offset: int = 0, max_byt
 
     Raises:
         FormatError: not UTF-8, a byte order mark, NaN or Infinity, a member twice in an object,
-            nesting beyond `MAX_DEPTH`, an integer beyond `MAX_INT_DIGITS`, half of a surrogate pair, or not JSON
+            nesting beyond `MAX_DEPTH`, an integer beyond `MAX_DIGITS`, half of a surrogate pair, or not JSON
             at all.
     """
 

@@ -41,7 +41,7 @@ def test_what_the_standard_library_writes_is_read_back(value):
         (b"[NaN]", "NaN is not JSON"),
         (b"[-Infinity]", "-Infinity is not JSON"),
         (b"[1e999]", "beyond the range"),
-        (b"[123456789012345678901]", "21 digits"),
+        (b"[" + b"1" * 41 + b"]", "41 digits"),
         (b"\xef\xbb\xbf{}", "byte order mark"),
         (b'"\xff"', "not UTF-8"),
         (b"{'a': 1}", "not acceptable JSON"),
@@ -89,3 +89,11 @@ def test_length_has_a_limit():
 def test_an_object_is_wanted(text):
     with pytest.raises(FormatError, match="expected a JSON object"):
         load_object(text, path="x")
+
+
+def test_an_integer_that_64_bits_do_not_hold_is_no_integer():
+    """What transformers writes for a tokenizer without a limit of length."""
+    (value,) = loads(b"[1000000000000000019884624838656]", path="x")
+    assert type(value) is float and value == 1e30
+    (value,) = loads(b"[18446744073709551615]", path="x")
+    assert type(value) is int
