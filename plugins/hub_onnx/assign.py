@@ -8,7 +8,7 @@ kept wherever the variant leaves it open: its widths, its groups, whether there 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from hub.api import (
@@ -21,6 +21,7 @@ from hub.api import (
     UsageError,
     printable,
     scheme_of,
+    transposed,
 )
 from hub_onnx.carrying import KINDS, carrying
 from hub_onnx.layouts import NBITS, make
@@ -41,6 +42,7 @@ def assign(
 
     A table that is the output matrix besides is one tensor as long as it stays in floats, or in the genai flavour;
     else the output matrix becomes a tensor of its own, since ONNX has no operator that does both with codes.
+    Matrices that are (in, out) become (out, in) in codes, whose groups run along the inputs.
 
     Raises:
         UsageError: an unknown variant, or a rule of the user's that cannot be followed.
@@ -48,7 +50,9 @@ def assign(
     chooser = _Chooser(Variant.parse(request.variant), uses(configured, {tensor.name for tensor in tensors}), request)
     made = []
     for tensor in tensors:
-        one = chooser.choose(tensor)
+        one = chooser.choose(transposed(tensor) if tensor.name in chooser.uses.turned else tensor)
+        if one.layout in FLOATS:
+            one = replace(one, tensor=tensor)
         made.append(one)
         if chooser.parts(one):
             head, _ = chooser.uses.tied  # type: ignore[misc]
@@ -166,7 +170,7 @@ class _Chooser:
     def _floats(self, tensor: Tensor, dtype: str) -> str:
         """Floats of a matrix by columns, of a table by rows."""
         tied = self.uses.tied
-        columns = tensor.name in self.uses.matrices or (tied is not None and tensor.name == tied[0])
+        columns = tensor.name in self.uses.matrices - self.uses.turned or (tied is not None and tensor.name == tied[0])
         return f"{COLUMNS}/{dtype}" if columns else dtype
 
 

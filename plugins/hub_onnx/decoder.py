@@ -96,6 +96,7 @@ class Decoder:
 
     def _project(self, name: str, x: str, *, transposed: bool = False) -> str:
         weight = self.weights[f"{name}.weight"]
+        transposed = transposed and not weight.upright
         made = weight.multiply(self.build, x, transposed=transposed)
         bias = self.weights.get(f"{name}.bias")
         if bias is not None:

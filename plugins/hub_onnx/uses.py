@@ -13,14 +13,16 @@ class Uses:
     """Canonical names of tensors by what they are used for; all empty for a family whose graph is not known.
 
     Attributes:
-        matrices: multiplied with, (out, in).
+        matrices: multiplied with.
         heads: of these the output matrix.
+        turned: of these those that are (in, out).
         tables: looked up by token.
         tied: (output matrix that the model lacks, table in its place).
     """
 
     matrices: frozenset[str] = frozenset()
     heads: frozenset[str] = frozenset()
+    turned: frozenset[str] = frozenset()
     tables: frozenset[str] = frozenset()
     tied: tuple[str, str] | None = None
 
@@ -29,6 +31,7 @@ class Uses:
 class _Found:
     matrices: set[str] = field(default_factory=set)
     heads: set[str] = field(default_factory=set)
+    turned: set[str] = field(default_factory=set)
     tables: set[str] = field(default_factory=set)
     tied: tuple[str, str] | None = None
 
@@ -36,8 +39,7 @@ class _Found:
 def uses(configured: Configured | None, names: Collection[str]) -> Uses:
     """What the tensors of these names are used for.
 
-    Routers of experts are not among the matrices: who is asked decides by small differences. Nor are matrices that are
-    stored (in, out).
+    Routers of experts are not among the matrices: who is asked decides by small differences.
     """
     found = _Found()
     if configured is None or configured.architecture.graph is None:
@@ -45,7 +47,9 @@ def uses(configured: Configured | None, names: Collection[str]) -> Uses:
     for node in configured.architecture.graph.nodes(configured.evaluate, configured.layers):
         if node.op == "embed" and node.inputs[0] == "ids":
             found.tables.add(f"{node.weights[0]}.weight")
-        elif node.op == "linear" and not node.arguments["transposed"]:
+        elif node.op == "linear" and node.arguments["transposed"]:
+            found.turned.add(f"{node.weights[0]}.weight")
+        elif node.op == "linear":
             name, tied = f"{node.weights[0]}.weight", node.arguments["tied"]
             if tied and name not in names:
                 found.tied = name, f"{tied}.weight"
@@ -56,7 +60,13 @@ def uses(configured: Configured | None, names: Collection[str]) -> Uses:
         elif node.op == "experts":
             for module in node.weights[1:4]:
                 found.matrices |= {f"{name}.weight" for name in _each(module, configured.experts)}
-    return Uses(frozenset(found.matrices), frozenset(found.heads), frozenset(found.tables), found.tied)
+    return Uses(
+        frozenset(found.matrices | found.turned),
+        frozenset(found.heads),
+        frozenset(found.turned),
+        frozenset(found.tables),
+        found.tied,
+    )
 
 
 def _each(module: str, experts: int) -> Iterator[str]:

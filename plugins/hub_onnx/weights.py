@@ -49,6 +49,8 @@ class Weight(ABC):
     def __init__(self, name: str, shape: Shape, layout: str) -> None:
         self.name, self.shape, self.layout = name, shape, layout
 
+    upright = True
+    """Whether it is (out, in), though the canonical tensor is (in, out), as GPT-2's are: codes always are."""
     opset = OPSET
     """The version of ONNX's operators that its number types came with."""
 
@@ -84,6 +86,7 @@ class DenseWeight(Weight):
     Floats of 16 bits are widened where they are used, so that the numbers are those of a computation in f32.
     """
 
+    upright = False
     part = "data"
 
     @property

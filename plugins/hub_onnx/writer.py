@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from hub.api import (
@@ -28,7 +28,11 @@ from hub_onnx.decoder import Decoder
 from hub_onnx.detect import MODEL
 from hub_onnx.encode import encode
 from hub_onnx.flavours import decoder_of
+from hub_onnx.genai_config import NAME as GENAI
+from hub_onnx.genai_config import genai_config
+from hub_onnx.layouts import NBITS, make
 from hub_onnx.model import External, Graph, Initializer, ModelProto
+from hub_onnx.uses import uses
 from hub_onnx.variant import Variant
 from hub_onnx.ways import weight_of
 from hub_onnx.weights import Weight
@@ -39,6 +43,8 @@ DATA: Final = "model.onnx.data"
 _SMALL, _LARGE = 64, 4096
 """What tensors are aligned to: a line of the cache, and from `_PAGED` bytes on a page, so that they can be mapped."""
 _PAGED: Final = 1 << 16
+_LEVEL: Final = "accuracy_level"
+"""The setting for how onnxruntime computes with codes; it is no member of config.json."""
 
 
 class OnnxWriter(Writer):
@@ -65,9 +71,11 @@ class OnnxWriter(Writer):
         request: Request,
     ) -> tuple[Sequence[PlannedFile], Mapping[str, Any], Sequence[str]]:
         flavour = Variant.parse(request.variant).flavour
+        settings = dict(request.recipe.settings)
+        level = _accuracy_level(settings.pop(_LEVEL, 0))
         weights = {tensor.name: weight_of(tensor.name, tensor.shape, tensor.layout) for tensor in tensors}
         initializers, data = _placed(tensors, weights)
-        decoder = None if flavour == "weights" else _decoder(flavour, configured, weights)
+        decoder = None if flavour == "weights" else _decoder(flavour, configured, weights, level)
         metadata = {
             "hub.version": HUB_VERSION,
             "hub.source_format": model.format,
@@ -80,18 +88,51 @@ class OnnxWriter(Writer):
             graph = encode(_model(decoder, initializers, metadata, weights.values()))
         except UsageError as error:
             raise error.at(path=MODEL) from None
-        settings = dict(request.recipe.settings)
         files, config, notes = lay_out_folder(
             [], model, configured, tokenizer,
             dtype="",
-            config=settings,
-            but=[MODEL, DATA],
+            config={**_untied(configured, weights), **settings},
+            but=[MODEL, DATA, GENAI],
         )  # fmt: skip
         notes = [*notes, *(f"{printable(key)} set in config.json" for key in settings)]
+        if decoder is not None:
+            assert configured is not None
+            generation = model.load_about().generation
+            genai = genai_config(decoder, configured, config, generation, shared=flavour == "genai")
+            files.append(literal(GENAI, json_bytes(genai)))
+            notes += _speed(flavour, level, tensors)
         return [data, literal(MODEL, graph), *files], {**metadata, **config}, notes
 
 
-def _decoder(flavour: str, configured: Configured | None, weights: Mapping[str, Weight]) -> Decoder:
+def _accuracy_level(given: Any) -> int:
+    """The number that --set gives as text."""
+    if str(given) not in ("0", "1", "4"):
+        raise UsageError(
+            f"{_LEVEL} is {printable(str(given))!r}; onnxruntime has 0 and 1 (f32), and 4 (8-bit activations)"
+        )
+    return int(given)
+
+
+def _untied(configured: Configured | None, weights: Collection[str]) -> dict[str, Any]:
+    """What config.json says of an output matrix that has become a tensor of its own."""
+    if configured is None or not configured.values.get("tie_word_embeddings"):
+        return {}
+    tied = uses(configured, ()).tied
+    return {"tie_word_embeddings": False} if tied is not None and tied[0] in weights else {}
+
+
+def _speed(flavour: str, level: int, tensors: Sequence[Laid]) -> list[str]:
+    """A warning of what onnxruntime has no fast exact kernels for."""
+    slow = [t.name for t in tensors if t.layout.startswith(NBITS) and make(t.layout).told.bits != 4]
+    if flavour != "genai" or level == 4 or not slow:
+        return []
+    return [
+        f"{len(slow)} tensors have codes of 8 or 2 bits, with which onnxruntime computes slowly in f32; "
+        f"--set {_LEVEL}=4 is fast, with logits that are off by some 1e-2"
+    ]
+
+
+def _decoder(flavour: str, configured: Configured | None, weights: Mapping[str, Weight], level: int) -> Decoder:
     if configured is None or configured.architecture.graph is None:
         family = "unknown" if configured is None else configured.architecture.family
         raise ConfigError(
@@ -99,6 +140,7 @@ def _decoder(flavour: str, configured: Configured | None, weights: Mapping[str, 
             remedy="onnx:weights stores the tensors without one",
         )
     made = decoder_of(flavour)(configured, weights)
+    made.build.accuracy_level = level
     made.run()
     return made
 
