@@ -15,7 +15,7 @@ def hub_formats() -> list[Format]:
     return [
         Format(
             name="awq",
-            summary="AWQ checkpoint (AutoAWQ, auto-round): 4 bits in groups along rows; reads GEMM, GEMV and gemv_fast",
+            summary="AWQ checkpoint (AutoAWQ, auto-round): 4 bits in groups along rows; reads 2 to 8 bits, and GEMV",
             detect="hub_awq.detect:detect",
             reader="hub_awq.reader:AwqReader",
             writer="hub_awq.writer:AwqWriter",
@@ -32,6 +32,7 @@ def hub_formats() -> list[Format]:
 @hookimpl
 def hub_layouts() -> list[LayoutEntry]:
     examples = {name: tuple(f"{name}/4bit-{rest}" for rest in ("g32", "g64", "g128", "channel")) for name in FAMILIES}
+    examples[FAMILIES[0]] += (f"{FAMILIES[0]}/3bit-g32", f"{FAMILIES[0]}/8bit-g64-sym")
     return [LayoutEntry(name, "hub_awq.layouts:make", examples[name]) for name in FAMILIES]
 
 

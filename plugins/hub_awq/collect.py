@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from math import prod
 from typing import Final
 
 import numpy as np
 
 from hub.api import ConfigError, HubError, Shape, Tensor
-from hub_awq.layouts import AwqLayout, make, whole_zeros
+from hub_awq.layouts import BITS, AwqLayout, make, whole_zeros
 from hub_awq.settings import Settings
 from hub_safetensors.parameters import Parameters
 from hub_safetensors.partners import dense_beside, fault, modules, packed, partner
@@ -50,6 +51,27 @@ def collect(tensors: Mapping[str, Tensor], settings: Settings, notes: list[str])
     return out
 
 
+def activation_scales(tensors: Mapping[str, Tensor], joined: Mapping[str, Tensor]) -> Iterator[str]:
+    """Numbers that AutoAWQ divides the results of an activation by (`ScaledActivation`), where they are all one.
+
+    Raises:
+        FormatError: they are not. Codes of the next matrix cannot take them in, which would need a scale per column.
+    """
+    for name, tensor in tensors.items():
+        prefix, _, role = name.rpartition(".")
+        if role != "scales" or f"{prefix}.weight" in joined or len(tensor.shape) != 1 or tensor.layout not in _SCALES:
+            continue
+        (part,) = tensor.parts.values()
+        if not np.all(part.load(0, tensor.rows) == 1):
+            raise fault(
+                tensor,
+                "what the activation gives is divided by these numbers, for which no other format has a place, "
+                "and codes with a scale for each group cannot take in one for each column",
+                remedy="start from a checkpoint that has them folded, or from the model before AWQ",
+            )
+        yield name
+
+
 def _module(tensors: Mapping[str, Tensor], prefix: str, settings: Settings) -> Tensor:
     dense_beside(tensors, prefix)
     stored = {role: partner(tensors, prefix, role, beside="qweight") for role in ROLES}
@@ -58,10 +80,10 @@ def _module(tensors: Mapping[str, Tensor], prefix: str, settings: Settings) -> T
             raise fault(tensor, f"shape {list(tensor.shape)}, it must have 2 axes and none of them 0")
     if stored["scales"].layout not in _SCALES:
         raise fault(stored["scales"], f"its numbers are {stored['scales'].layout}, allowed are {', '.join(_SCALES)}")
-    shape = _shape(settings.family, stored)
     reason: HubError | None = None
-    for group in settings.groups:
-        layout = make(f"{settings.family}/{Parameters(4, group, scale=stored['scales'].layout)}")
+    for bits, group in settings.choices:
+        layout = make(f"{settings.family}/{Parameters(bits, group, scale=stored['scales'].layout)}")
+        shape = _shape(layout, stored)
         unfit = layout.fits(shape) or _unlike(layout, shape, stored)
         if unfit is None:
             weight = packed(f"{prefix}.weight", shape, layout.name, layout.parts(shape), stored)
@@ -75,16 +97,18 @@ def _module(tensors: Mapping[str, Tensor], prefix: str, settings: Settings) -> T
     raise reason
 
 
-def _shape(family: str, stored: Mapping[str, Tensor]) -> Shape:
+def _shape(layout: AwqLayout, stored: Mapping[str, Tensor]) -> Shape:
     """(out, in) of a weight."""
     a, b = stored["qweight"].shape
-    return {"awq.gemm": (8 * b, a), "awq.gemv": (a, 8 * b)}.get(family, (4 * a, b))
+    rows = 8 * b if layout.told.bits == BITS else stored["scales"].shape[1]
+    return {"awq.gemm": (rows, a), "awq.gemv": (a, 8 * b)}.get(layout.family, (4 * a, b))
 
 
 def _unlike(layout: AwqLayout, shape: Shape, stored: Mapping[str, Tensor]) -> str | None:
     for role, spec in layout.parts(shape).items():
-        if stored[role].shape != spec.shape:
-            return f"{role} would be {list(spec.shape)}, found {list(stored[role].shape)}"
+        shape = (spec.shape[0], prod(spec.shape[1:]))
+        if stored[role].shape != shape:
+            return f"{role} would be {list(shape)}, found {list(stored[role].shape)}"
     return None
 
 

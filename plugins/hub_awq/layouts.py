@@ -37,12 +37,15 @@ from hub.api import (
     rows_spec,
 )
 from hub_safetensors.parameters import Parameters
-from hub_safetensors.words import as_bytes, codes_of
+from hub_safetensors.words import as_bytes, codes_of, words_of
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 Codes = np.ndarray[Any, np.dtype[np.uint8]]
 
 BITS: Final = 4
+"""Of what AutoAWQ writes, and hub."""
+WIDTHS: Final = {"awq.gemm": (2, 3, 4, 5, 6, 7, 8), "awq.gemv": (4,), "awq.gemv_fast": (4,)}
+"""Bits that are read. `gemm` of others than 4 is auto-round's and GPTQModel's, and its codes are in their own order."""
 _COLUMN_OF: Final = np.array([0, 2, 4, 6, 1, 3, 5, 7], np.uint8)
 """Nibble i of word c is column 8c + `_COLUMN_OF[i]`."""
 _WIDTHS: Final = {64: 2, 32: 4}
@@ -93,7 +96,7 @@ class AwqLayout(Layout):
         return Quantized(
             shape,
             ArrayPart(np.ascontiguousarray(codes), rows_spec(U8, shape)),
-            Affine(BITS),
+            Affine(self.told.bits),
             _part(np.ascontiguousarray(scales), DTYPES[self.told.scale]),
             Blocks((1, max(0, self.told.group))),
             Const(float(self.told.middle)) if self.told.symmetric else _part(np.ascontiguousarray(zeros), U8),
@@ -101,28 +104,53 @@ class AwqLayout(Layout):
 
 
 class GemmLayout(AwqLayout):
-    """`parts`: `qweight` i32 (in, out / 8), `qzeros` i32 (groups, out / 8), `scales` (groups, out)."""
+    """`parts`: `qweight` i32 (in, out / 8), `qzeros` i32 (groups, out / 8), `scales` (groups, out).
+
+    Of other widths words are a stream of bits along the rows; where codes cross words, those of 32 rows are one step,
+    (in, out / 32, bits).
+    """
 
     family = "awq.gemm"
-    row_multiple = 8
+
+    def __init__(self, told: Parameters) -> None:
+        super().__init__(told)
+        self.row_multiple = 32 if 32 % told.bits else 32 // told.bits
 
     def fits(self, shape: Shape) -> str | None:
         reason = super().fits(shape)
-        return f"{shape[0]} rows are not a multiple of 8" if reason is None and shape[0] % 8 else reason
+        if reason is None and shape[0] % self.row_multiple:
+            return f"{shape[0]} rows are not a multiple of {self.row_multiple}"
+        return reason
 
     def parts(self, shape: Shape) -> Mapping[str, PartSpec]:
         rows, columns, groups = self.checked(shape)
+        per, bits = self.row_multiple, self.told.bits
+        words = (rows // per, bits) if 32 % bits else (rows // per,)
         return {
-            "qweight": PartSpec(I32, (columns, rows // 8), 1, 8),
-            "qzeros": PartSpec(I32, (groups, rows // 8), 1, 8),
+            "qweight": PartSpec(I32, (columns, *words), 1, per),
+            "qzeros": PartSpec(I32, (groups, *words), 1, per),
             "scales": PartSpec(DTYPES[self.told.scale], (groups, rows), 1),
         }
 
     def unpack(self, arrays: Arrays, shape: Shape) -> Quantized:
-        return self.quantized(shape, _natural(arrays["qweight"]), arrays["scales"].T, arrays)
+        return self.quantized(shape, self._codes(arrays["qweight"], shape[0]), arrays["scales"].T, arrays)
 
     def zeros(self, arrays: Arrays, groups: int) -> Codes:
-        return _natural(arrays["qzeros"])
+        return self._codes(arrays["qzeros"], arrays["scales"].shape[1])
+
+    def _codes(self, words: np.ndarray[Any, Any], rows: int) -> Codes:
+        """(rows, n) of the words of n columns or groups."""
+        if self.told.bits == BITS:
+            return _natural(words)
+        found = codes_of(words.reshape(len(words), -1), self.told.bits, rows)
+        return np.ascontiguousarray(found.T)
+
+    def _words(self, codes: Codes) -> np.ndarray[Any, Any]:
+        """The inverse of `_codes`."""
+        if self.told.bits == BITS:
+            return _interleaved(codes)
+        words = words_of(np.ascontiguousarray(codes.T), self.told.bits).view(np.int32)
+        return words.reshape(len(words), -1, self.told.bits) if 32 % self.told.bits else words
 
     def pack(self, body: Quantized) -> Arrays:
         rows = body.shape[0]
@@ -134,8 +162,8 @@ class GemmLayout(AwqLayout):
             assert isinstance(body.zero, Dense)
             zeros = np.asarray(body.zero.part.load(0, rows)).astype(np.uint8, copy=False).reshape(rows, -1)
         return {
-            "qweight": _interleaved(np.asarray(body.codes.load(0, rows)).astype(np.uint8, copy=False)),
-            "qzeros": _interleaved(zeros),
+            "qweight": self._words(np.asarray(body.codes.load(0, rows)).astype(np.uint8, copy=False)),
+            "qzeros": self._words(zeros),
             "scales": np.ascontiguousarray(scales.T.astype(DTYPES[self.told.scale].numpy(), copy=False)),
         }
 
@@ -265,6 +293,7 @@ def make(name: str) -> AwqLayout:
     """
     family, _, parameters = name.partition("/")
     told = Parameters.parse(parameters)
-    if told.bits != BITS or told.ordered:
-        raise UsageError(f"{family} has codes of {BITS} bits in the order of columns only")
+    widths = WIDTHS[family.removesuffix("_offset")]
+    if told.bits not in widths or told.ordered:
+        raise UsageError(f"{family} has codes of {', '.join(map(str, widths))} bits in the order of columns only")
     return _KINDS[family](told)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hub.api import Folder, FormatError, Model, Reader, Tensor
-from hub_awq.collect import collect
+from hub_awq.collect import activation_scales, collect
 from hub_awq.settings import read_settings
 from hub_safetensors.hf_folder import open_folder
 from hub_safetensors.quantization import quantization_of
@@ -18,13 +18,17 @@ class AwqReader(Reader):
     def open(self, path: str) -> Model:
         folder = Folder(path)
         notes: list[str] = []
+        beside: dict[str, str] = {}
 
         def rule(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Mapping[str, Tensor]:
             values, where = quantization_of(folder, config)
             if not values:
                 raise FormatError("no quantization_config in config.json, and no quant_config.json", path=path)
-            return collect(tensors, read_settings(values, where), notes)
+            joined = collect(tensors, read_settings(values, where), notes)
+            for name in activation_scales(tensors, joined):
+                beside[name] = "divides by one, which changes nothing"
+            return joined
 
         model = open_folder(path, format="awq", collect=rule)
-        model.notes = [*model.notes, *notes]
+        model.beside, model.notes = beside, [*model.notes, *notes]
         return model

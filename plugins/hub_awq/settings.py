@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from hub.api import ConfigError, printable
-from hub_awq.layouts import BITS
+from hub_awq.layouts import WIDTHS
 from hub_safetensors.members import Members
 
 VERSIONS: Final = {"gemm": "awq.gemm", "gemv": "awq.gemv", "gemv_fast": "awq.gemv_fast", "llm-awq": "awq.gemv_fast"}
@@ -23,13 +23,14 @@ class Settings:
     Attributes:
         path: the file that they stand in.
         family: of layouts.
-        groups: sizes that modules may have, -1 for whole rows: of the whole first, then of rules about single modules.
+        choices: (bits, group size, -1 for whole rows) that modules may have: of the whole first, then of rules about
+            single modules.
         symmetric: whether every zero point is said to be the middle; None where nothing says so.
     """
 
     path: str
     family: str
-    groups: tuple[int, ...]
+    choices: tuple[tuple[int, int], ...]
     symmetric: bool | None
 
 
@@ -46,17 +47,21 @@ def read_settings(values: Mapping[str, Any], path: str) -> Settings:
     if extra is not None and len(extra.values) > _MOST_RULES:
         raise ConfigError(f"extra_config has {len(extra.values)} rules, at most {_MOST_RULES} are allowed", path=path)
     rules = [rule for name in extra.values if (rule := extra.member(name)) is not None] if extra is not None else []
-    bits = _first(members, "bits", "w_bit", "wbits")
-    if bits != BITS:
-        raise ConfigError(f"codes of {bits} bits, read are {BITS}", path=path)
-    first = _group(members, path)
-    groups = dict.fromkeys(
-        [first if first is not None else -1, *(g for r in rules if (g := _group(r, path)) is not None)]
-    )
+    family = _family(members, path)
+    base = _choice(members, (None, -1), family, path)
+    choices = dict.fromkeys([base, *(_choice(rule, base, family, path) for rule in rules)])
     symmetric = members.flag("sym")
     if symmetric is None and members.flag("zero_point") is False:
         symmetric = True
-    return Settings(path, _family(members, path), tuple(groups), symmetric)
+    return Settings(path, family, tuple(one for one in choices if one[0] in WIDTHS[family]), symmetric)
+
+
+def _choice(members: Members, base: tuple[int | None, int], family: str, path: str) -> tuple[int, int]:
+    bits, group = _first(members, "bits", "w_bit", "wbits"), _group(members, path)
+    if base[0] is None and bits not in WIDTHS[family]:
+        allowed = ", ".join(map(str, WIDTHS[family]))
+        raise ConfigError(f"codes of {bits} bits, read are {allowed} in version {family.partition('.')[2]}", path=path)
+    return bits or base[0] or 0, base[1] if group is None else group
 
 
 def _family(members: Members, path: str) -> str:

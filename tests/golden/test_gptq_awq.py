@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 import hub
 import hub.errors
 from hub.api import F16, Calibration
 from hub.plugins import registry
 from hub.recipe import rule
+from hub_safetensors.words import codes_of_columns, words_of
 
 DATA = Path(__file__).parents[1] / "data"
 MODULES = DATA / "golden" / "gptq_awq" / "modules.npz"
@@ -128,3 +132,23 @@ def test_layers_that_are_conv1d_keep_their_codes(tmp_path):
 def test_layers_that_are_conv1d_are_refused_where_no_loader_has_a_form(to, tmp_path):
     with pytest.raises(hub.errors.UsageError, match=r"layers are Conv1D, .*; --to gptq"):
         hub.convert(DATA / "arch" / "gpt2", tmp_path / "out", to=to)
+
+
+@pytest.mark.parametrize("bits", [3, 8])
+def test_awq_of_other_widths_is_read(bits, tmp_path):
+    """GPTQ's zero points of version 2 are AWQ's of these widths; codes run along the other axis of the same matrix."""
+    hub.convert(DATA / "tiny-llama", tmp_path / "gptq", to=f"gptq:{bits}bit-g64-asym", verify="none")
+    shutil.copytree(tmp_path / "gptq", tmp_path / "awq")
+    stored = load_file(tmp_path / "gptq" / "model.safetensors")
+    for name in [name for name in stored if name.endswith(".g_idx")]:
+        prefix = name.removesuffix(".g_idx")
+        codes = codes_of_columns(stored[f"{prefix}.qweight"], bits, len(stored.pop(name)))
+        stored[f"{prefix}.qweight"] = words_of(np.ascontiguousarray(codes.T), bits).view(np.int32)
+    save_file(stored, tmp_path / "awq" / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((tmp_path / "awq" / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "awq", "bits": bits, "group_size": 64, "version": "gemm"}
+    (tmp_path / "awq" / "config.json").write_text(json.dumps(config))
+    (tmp_path / "awq" / "quantize_config.json").unlink()
+    hub.convert(tmp_path / "awq", tmp_path / "back", to="gptq", require="exact", verify="weights")
+    old, new = (load_file(tmp_path / name / "model.safetensors") for name in ("gptq", "back"))
+    assert all(np.array_equal(old[name], new[name]) for name in old)

@@ -108,6 +108,13 @@ def not_a_number(_, tensors):
     tensors[f"{PREFIX}.scales"] = (dtype, shape, b"\xff\x7f" + data[2:])
 
 
+def activation(value):
+    def change(_, tensors):
+        tensors["model.layers.0.mlp.act.scales"] = ("F16", [256], np.full(256, value, "<f2").tobytes())
+
+    return change
+
+
 def only_dense(_, tensors):
     for name in [n for n in tensors if n.endswith(("qweight", "qzeros", "scales", "g_idx"))]:
         del tensors[name]
@@ -133,6 +140,7 @@ CASES = {
     "bits as text": ("gptq", told(bits="4"), ("bits", "integer")),
     "group of zero": ("gptq", told(group_size=0), ("groups of 0",)),
     "planes": ("gptq", told(checkpoint_format="gptq_p"), ("gptq_p",)),
+    "marlin as a format": ("gptq", told(checkpoint_format="marlin", format="marlin"), ("'marlin'", "gptq, gptq_v2")),
     "marlin": ("gptq", told(is_marlin_format=True), ("Marlin",)),
     "other words": ("gptq", told(pack_dtype="int16"), ("int16",)),
     "dynamic as list": ("gptq", told(dynamic=[1]), ("dynamic",)),
@@ -142,7 +150,10 @@ CASES = {
     "awq without scales": ("awq", lost("scales"), ("k_proj.scales", "missing")),
     "awq without zero points": ("awq", lost("qzeros"), ("k_proj.qzeros", "missing")),
     "awq zero points": ("awq", reshaped("qzeros", [2, 8]), ("qzeros", "[2, 8]")),
-    "awq bits": ("awq", told(bits=3), ("3 bits",)),
+    "awq bits": ("awq", told(bits=3), ("3bit", "settings")),
+    "awq wide bits": ("awq", told(bits=9), ("9 bits",)),
+    "awq gemv of 8 bits": ("awq", told(version="gemv", bits=8), ("8 bits", "read are 4")),
+    "awq activation": ("awq", activation(2.0), ("mlp.act.scales", "divided")),
     "awq group": ("awq", told(group_size=64), ("settings",)),
     "awq marlin": ("awq", told(version="marlin"), ("marlin",)),
     "awq gemv": ("awq", told(version="gemv"), ("awq.gemv",)),
@@ -159,6 +170,11 @@ def test_refused(case, broken, tmp_path):
 def test_whole_ones_convert(made, tmp_path):
     for name in ("gptq", "asym", "awq"):
         accepted("convert", "--to", "gguf:q8_0", made / name, tmp_path / f"{name}.gguf")
+
+
+def test_activations_divided_by_one(broken, tmp_path):
+    """AutoAWQ's loaders make such numbers where a file has none."""
+    accepted("convert", "--to", "gguf:q8_0", broken("awq", activation(1.0)), tmp_path / "out.gguf")
 
 
 def test_without_index_and_with_flat_settings(made, tmp_path, broken):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -45,6 +47,28 @@ def test_awq_as_autoawq_packs():
     assert hexes(packed["qweight"]) == "5F932C60 60A43D71 71B54E82 82C65F93 93D760A4 A4E871B5 B5F982C6 C60A93D7"
     assert packed["qweight"].shape == (8, 1)
     assert hexes(packed["qzeros"]) == "13572468"
+
+
+@pytest.mark.parametrize(("bits", "words"), [
+    (2, "B1B1B1B1 B1B1B1B1"),
+    (3, "E1CC55E1 55E1CC55 CC55E1CC"),
+    (5, "E0D51C81 517F99B4 5E9172D0 8930C1DD F6F1593D"),
+    (6, "0D287101 F7195934 BABA2589 3DEB7D31 F3091830 79B61548"),
+    (7, "D141C201 192C4C80 425447CE DA315CAD 0E03D74D 53E6498D BD6EC55A"),
+    (8, "0A070401 1613100D 221F1C19 2E2B2825 3A373431 4643403D 524F4C49 5E5B5855"),
+])  # fmt: skip
+def test_awq_of_other_widths_as_gptqmodel_packs(bits, words):
+    """GPTQModel 7.7.0 `pack_awq`, the words of column 1 of q[n][k] = 3n + k modulo 2**bits."""
+    rows = np.arange(32).reshape(-1, 1)
+    codes = ((3 * rows + np.arange(2)) % (1 << bits)).astype(np.uint8)
+    zeros = (rows % (1 << bits)).astype(np.uint8)
+    layout = registry().layout(f"awq.gemm/{bits}bit-g2")
+    told = body(codes, zeros, 2)
+    packed = layout.pack(replace(told, values=Affine(bits)))
+    assert hexes(packed["qweight"][1]) == words
+    found = layout.unpack(packed, codes.shape)
+    np.testing.assert_array_equal(found.codes.whole(), codes)
+    np.testing.assert_array_equal(found.zero.part.whole(), zeros)
 
 
 @pytest.mark.parametrize(
