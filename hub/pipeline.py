@@ -158,7 +158,8 @@ def tile(entry: Entry, registry: Registry, start: int, stop: int) -> Arrays:
         return target.arrange(cast(values, target.dtype.name))
     quantizer = registry.quantizer(entry.layout)
     assert quantizer is not None
-    return quantizer.quantize(values.reshape(stop - start, -1), Calibration())
+    stored = source.dtype if isinstance(source, DenseLayout) and "stored" in quantizer.wants else None
+    return quantizer.quantize(values.reshape(stop - start, -1), Calibration(stored=stored))
 
 
 def cast(values: F32Array, name: str) -> np.ndarray[Any, Any]:

@@ -240,9 +240,11 @@ class Registry:
         return made
 
     def quantizer(self, layout: str) -> Quantizer | None:
-        """The default quantizer of a layout, or None."""
+        """The default quantizer of a layout, or None. A layout that is registered under its full name is no member
+        of the family."""
+        names = (layout,) if layout in self._layouts else (layout, family(layout))
         for entry in self._quantizers.values():
-            if entry.layout in (layout, family(layout)):
+            if entry.layout in names:
                 key = f"quantizer {entry.name} {layout}"
                 if key not in self._made:
                     self._made[key] = resolve(entry.factory)(layout)

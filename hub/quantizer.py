@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from hub.dtypes import DType
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -15,14 +17,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What is known about the activations that meet a tensor. Never part of the tensor.
+    """What a quantizer may know beside the weights: about the activations that meet them, and where they come from.
 
     Attributes:
+        stored: the number type that the weights were stored in; None where they are decoded codes, or nobody says.
         importance: (in,) f32, mean squared activation per input column (an imatrix row).
         hessian: (in, in) f32, ``2/n * sum(x x^T)`` of the inputs.
         extra: further inputs by name, for quantizers that third parties bring.
     """
 
+    stored: DType | None = None
     importance: np.ndarray[Any, Any] | None = None
     hessian: np.ndarray[Any, Any] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)

@@ -114,7 +114,8 @@ class Subject:
         """(quantizer, full name of a layout) of every layout that its quantizers fill."""
         out = []
         for entry in self.quantizers:
-            members = [name for name in self.layout_names if entry.layout in (name, family(name))]
+            # A layout that is registered under its full name is no member of the family.
+            members = [n for n in self.layout_names if entry.layout in (n, n if n in self.layouts else family(n))]
             out += [(entry.name, layout) for layout in members or [entry.layout]]
         return out
 

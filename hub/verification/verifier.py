@@ -17,7 +17,7 @@ from hub.ir.model import Model
 from hub.ir.part import FilePart, Shape, row_count, row_length, rows_spec
 from hub.ir.scheme import Scheme
 from hub.ir.tensor import Tensor
-from hub.ir.values import Affine, Dense
+from hub.ir.values import Affine, Const, Dense
 from hub.layout import Layout
 from hub.pipeline import Progress, run_all, weights
 from hub.planner import Entry, Plan
@@ -86,8 +86,9 @@ def least_sqnr(scheme: Scheme | DType, shape: Shape) -> float:
 
     Of a block of `n` weights that share a scale, the hardest for `b`-bit codes has one weight of the
     largest magnitude M and the others half a step of ``M / 2**(b-1)`` away from every code: noise
-    ``(n - 1) (M / 2**b)**2`` against ``M**2`` and as much again, so at least ``1 + 4**b / (n - 1)``. Rounding
-    to a float of `p` significant bits keeps ``6.02 p`` dB above its subnormals.
+    ``(n - 1) (M / 2**b)**2`` against ``M**2`` and as much again, so at least ``1 + 4**b / (n - 1)``. One bit with an
+    offset is the two ends of a block, M and -M, and the others may be zero: ``2 / (n - 2)``. Rounding to a float of `p`
+    significant bits keeps ``6.02 p`` dB above its subnormals.
     """
     if isinstance(scheme, DType):
         return 6.02 * _SIGNIFICAND.get(scheme.name, 8) - 2 * _MARGIN_DB
@@ -99,7 +100,8 @@ def least_sqnr(scheme: Scheme | DType, shape: Shape) -> float:
     else:
         size = row_length(shape) // max(1, scheme.groups.groups)
     size = max(2, size)
-    found = 10 * math.log10(1 + 4**bits / (size - 1)) - _MARGIN_DB
+    ends = bits == 1 and scheme.offset != Const(0.0)
+    found = 10 * math.log10(2 / max(1, size - 2) if ends else 1 + 4**bits / (size - 1)) - _MARGIN_DB
     if isinstance(values, Affine) and values.dtype is not None:  # steps between codes grow with them
         found = min(found, 6.02 * _SIGNIFICAND.get(values.dtype.name, values.bits) - 2 * _MARGIN_DB)
     return found

@@ -34,6 +34,7 @@ from ._kernels import (
     types,
 )
 from ._mapping import MappedFile
+from ._mlx import mlx_affine, mlx_floats
 from ._run import (
     add,
     add_row,
@@ -103,6 +104,8 @@ __all__ = [
     "linear_exact",
     "linear_fast",
     "log_softmax_stats",
+    "mlx_affine",
+    "mlx_floats",
     "move_codes",
     "pack_columns",
     "pack_halves",

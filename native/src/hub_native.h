@@ -87,6 +87,7 @@ typedef struct hub_kernels {
     hub_fast_linear_fn *fast_linear[HUB_TYPES];
     const struct hub_run *run; /* all of them or none: run.h */
     const struct hub_words *words; /* the same: words.h */
+    const struct hub_mlx *mlx;     /* the same: mlx.h */
 } hub_kernels;
 
 /* dispatch.c */

@@ -18,12 +18,20 @@ HUB_INLINE vf load(const float *p) { return _mm256_loadu_ps(p); }
 HUB_INLINE void store(float *p, vf v) { _mm256_storeu_ps(p, v); }
 HUB_INLINE void store_int(uint32_t *p, vi v) { _mm256_storeu_si256((__m256i *)(void *)p, (__m256i)v); }
 
+/* Halves of four are packed to four bytes each. */
+HUB_INLINE void store_bytes(uint8_t *p, vi v) {
+    const __m256i twos = _mm256_packus_epi32((__m256i)v, (__m256i)v), ones = _mm256_packus_epi16(twos, twos);
+    _mm_storel_epi64((__m128i *)(void *)p, _mm_unpacklo_epi32(_mm256_castsi256_si128(ones), _mm256_extracti128_si256(ones, 1)));
+}
+
 HUB_INLINE vf smaller(vf a, vf b) { return _mm256_min_ps(a, b); }
 HUB_INLINE vf larger(vf a, vf b) { return _mm256_max_ps(a, b); }
 HUB_INLINE vi smaller_int(vi a, int32_t b) { return (vi)_mm256_min_epi32((__m256i)a, _mm256_set1_epi32(b)); }
 HUB_INLINE vi larger_int(vi a, int32_t b) { return (vi)_mm256_max_epi32((__m256i)a, _mm256_set1_epi32(b)); }
 HUB_INLINE vf magnitude(vf a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
 HUB_INLINE vi truncated(vf a) { return (vi)_mm256_cvttps_epi32(a); }
+HUB_INLINE vf rounded(vf a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+HUB_INLINE vi rounded_int(vf a) { return (vi)_mm256_cvtps_epi32(a); }
 HUB_INLINE vf square_root(vf a) { return _mm256_sqrt_ps(a); }
 
 HUB_INLINE vmask is_less(vf a, vf b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }

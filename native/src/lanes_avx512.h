@@ -17,6 +17,7 @@ HUB_INLINE vf splat(float a) { return _mm512_set1_ps(a); }
 HUB_INLINE vf load(const float *p) { return _mm512_loadu_ps(p); }
 HUB_INLINE void store(float *p, vf v) { _mm512_storeu_ps(p, v); }
 HUB_INLINE void store_int(uint32_t *p, vi v) { _mm512_storeu_si512(p, (__m512i)v); }
+HUB_INLINE void store_bytes(uint8_t *p, vi v) { _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtepi32_epi8((__m512i)v)); }
 
 HUB_INLINE vf smaller(vf a, vf b) { return _mm512_min_ps(a, b); }
 HUB_INLINE vf larger(vf a, vf b) { return _mm512_max_ps(a, b); }
@@ -24,6 +25,8 @@ HUB_INLINE vi smaller_int(vi a, int32_t b) { return (vi)_mm512_min_epi32((__m512
 HUB_INLINE vi larger_int(vi a, int32_t b) { return (vi)_mm512_max_epi32((__m512i)a, _mm512_set1_epi32(b)); }
 HUB_INLINE vf magnitude(vf a) { return _mm512_abs_ps(a); }
 HUB_INLINE vi truncated(vf a) { return (vi)_mm512_cvttps_epi32(a); }
+HUB_INLINE vf rounded(vf a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+HUB_INLINE vi rounded_int(vf a) { return (vi)_mm512_cvtps_epi32(a); }
 HUB_INLINE vf square_root(vf a) { return _mm512_sqrt_ps(a); }
 
 HUB_INLINE vmask is_less(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }

@@ -3,6 +3,7 @@
  *     WORDS_TURN_BYTES   name of void (const uint8_t *from, int64_t stride, uint8_t *to, int64_t to_stride) that
  *                        transposes 16 x 16 bytes
  *     WORDS_TURN_WORDS   the same for 4 x 4 words of 32 bits
+ *     WORDS_EIGHTS       name of a macro that keeps an array of eight uint64_t in memory, where they are one vector
  *     WORDS_TABLE        name of the hub_kernels to export
  *
  * The other loops are plain C that compilers turn into vectors.
@@ -47,6 +48,16 @@ WORDS_INLINE uint64_t together(uint64_t t, int b) {
 WORDS_INLINE void unpack_eights(const uint8_t *from, int b, uint8_t *codes, int64_t count) {
     const int64_t size = bytes_of(count, b);
     int64_t done = 0, at = 0;
+    for (; at + 7 * b + 8 <= size && done + 64 <= count; at += 8 * b, done += 64) {
+        uint64_t t[8]; /* vectors are made of eight numbers, and of the bytes around them only one by one */
+        for (int i = 0; i < 8; i++) {
+            memcpy(t + i, from + at + i * b, 8);
+        }
+        for (int i = 0; i < 8; i++) {
+            t[i] = apart(t[i], b);
+        }
+        memcpy(codes + done, t, 64);
+    }
     for (; at + 8 <= size && done + 8 <= count; at += b, done += 8) {
         uint64_t t;
         memcpy(&t, from + at, 8);
@@ -64,6 +75,19 @@ WORDS_INLINE void unpack_eights(const uint8_t *from, int b, uint8_t *codes, int6
 WORDS_INLINE void pack_eights(const uint8_t *codes, int b, uint8_t *to, int64_t count) {
     const int64_t size = bytes_of(count, b);
     int64_t done = 0, at = 0;
+#ifdef WORDS_EIGHTS
+    for (; at + 7 * b + 8 <= size && done + 64 <= count; at += 8 * b, done += 64) {
+        uint64_t t[8];
+        memcpy(t, codes + done, 64);
+        for (int i = 0; i < 8; i++) {
+            t[i] = together(t[i], b);
+        }
+        WORDS_EIGHTS(t);
+        for (int i = 0; i < 8; i++) { /* as below */
+            memcpy(to + at + i * b, t + i, 8);
+        }
+    }
+#endif
     for (; at + 8 <= size && done + 8 <= count; at += b, done += 8) {
         uint64_t t; /* 8 bytes are written, of which the next ones overwrite 8 - b */
         memcpy(&t, codes + done, 8);

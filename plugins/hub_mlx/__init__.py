@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hub.api import Format, LayoutEntry, hookimpl
+from hub.api import CheckEntry, Format, LayoutEntry, QuantizerEntry, hookimpl
 
 
 @hookimpl
@@ -39,3 +39,24 @@ def hub_layouts() -> list[LayoutEntry]:
     examples = tuple(f"mlx.affine/{told}" for told in AFFINES)
     factory = "hub_mlx.layouts:make"
     return [LayoutEntry("mlx.affine", factory, examples), *(LayoutEntry(name, factory) for name in FLOATS)]
+
+
+@hookimpl
+def hub_quantizers() -> list[QuantizerEntry]:
+    # Codes with a global scale are only carried over.
+    names = ("mlx.affine", *FLOATS[:3])
+    return [QuantizerEntry(f"{name}/mlx", name, "hub_mlx.quantizers:make") for name in names]
+
+
+@hookimpl
+def hub_checks() -> list[CheckEntry]:
+    return [
+        CheckEntry(
+            name="mlx",
+            summary="mlx-lm on the CPU",
+            factory="hub_mlx.consumer:MlxLm",
+            formats=("mlx",),
+            needs={"mlx": "pip install 'weighthub[mlx]'", "mlx_lm": "pip install 'weighthub[mlx]'"},
+            environment={"MLX_DISABLE_COMPILE": "1"},
+        )
+    ]
