@@ -93,6 +93,11 @@ class _Chooser:
             return ["the output matrix, in the source one with the embedding, is a tensor of its own"]
         return []
 
+    def _both(self, table: Tensor) -> bool:
+        """Whether a table stays the output matrix, too."""
+        tied = self.uses.tied
+        return tied is not None and table.name == tied[1] and self.variant.flavour == "genai"
+
     def _family(self, tensor: Tensor) -> str | None:
         """The layouts of codes that a tensor can have; None for one that stays in floats."""
         if len(tensor.shape) != 2:
@@ -122,10 +127,9 @@ class _Chooser:
         """Codes of the variant: those that are there, if they are such; else new ones."""
         family = self._family(tensor)
         assert family is not None
-        outer = (
-            tensor.name in self.uses.tables or tensor.name not in self.uses.matrices or tensor.name in self.uses.heads
-        )
-        bits = 8 if outer else asked.bits
+        # A table that is looked up costs nothing to keep finer; one that is multiplied with does.
+        finer = asked.bits < 8 and tensor.name in self.uses.tables and not self._both(tensor)
+        bits = 8 if finer else asked.bits
         kinds = {None: None, False: KINDS[family][:1], True: KINDS[family][1:]}[asked.zeros]
         if isinstance(scheme, Scheme):
             for width in dict.fromkeys((asked.bits, bits)):
@@ -139,7 +143,7 @@ class _Chooser:
             name = f"{family}/{width}bit-g{group}{KINDS[family][1 if asked.zeros else 0]}"
             reason = make(name).fits(tensor.shape)
             if reason is None:
-                why = "8 bits where tokens come in and go out" if outer and asked.bits < 8 else ""
+                why = "the embedding keeps 8 bits" if finer else ""
                 why = f"groups of {group}, its rows are no longer" if group != asked.group else why
                 return Assignment(tensor, name, why, fallback=group != asked.group or width != bits)
         return Assignment(tensor, self._floats(tensor, _own(scheme)), reason or "", fallback=True)

@@ -14,14 +14,12 @@ class Uses:
 
     Attributes:
         matrices: multiplied with.
-        heads: of these the output matrix.
         turned: of these those that are (in, out).
         tables: looked up by token.
         tied: (output matrix that the model lacks, table in its place).
     """
 
     matrices: frozenset[str] = frozenset()
-    heads: frozenset[str] = frozenset()
     turned: frozenset[str] = frozenset()
     tables: frozenset[str] = frozenset()
     tied: tuple[str, str] | None = None
@@ -30,7 +28,6 @@ class Uses:
 @dataclass
 class _Found:
     matrices: set[str] = field(default_factory=set)
-    heads: set[str] = field(default_factory=set)
     turned: set[str] = field(default_factory=set)
     tables: set[str] = field(default_factory=set)
     tied: tuple[str, str] | None = None
@@ -55,8 +52,6 @@ def uses(configured: Configured | None, names: Collection[str]) -> Uses:
                 found.tied = name, f"{tied}.weight"
                 continue
             found.matrices.add(name)
-            if node.layer == configured.layers:
-                found.heads.add(name)
         elif node.op == "experts":
             for module in node.weights[1:4]:
                 found.matrices |= {f"{name}.weight" for name in _each(module, configured.experts)}
