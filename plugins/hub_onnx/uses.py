@@ -57,7 +57,6 @@ def uses(configured: Configured | None, names: Collection[str]) -> Uses:
                 found.matrices |= {f"{name}.weight" for name in _each(module, configured.experts)}
     return Uses(
         frozenset(found.matrices | found.turned),
-        frozenset(found.heads),
         frozenset(found.turned),
         frozenset(found.tables),
         found.tied,
