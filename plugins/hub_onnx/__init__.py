@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hub.api import Format, LayoutEntry, QuantizerEntry, hookimpl
+from hub.api import CheckEntry, Format, LayoutEntry, QuantizerEntry, hookimpl
 
 FAMILIES = {
     "onnx.dq": (
@@ -26,6 +26,7 @@ def hub_formats() -> list[Format]:
             name="onnx",
             summary="folders with a decoder that onnxruntime runs",
             detect="hub_onnx.detect:detect",
+            reader="hub_onnx.reader:OnnxReader",
             writer="hub_onnx.writer:OnnxWriter",
             variants={
                 "f32": "32-bit floats, computed in 32 bits",
@@ -50,3 +51,24 @@ def hub_layouts() -> list[LayoutEntry]:
 @hookimpl
 def hub_quantizers() -> list[QuantizerEntry]:
     return [QuantizerEntry(f"{name}/nearest", name, "hub_onnx.quantizers:make") for name in FAMILIES]
+
+
+@hookimpl
+def hub_checks() -> list[CheckEntry]:
+    remedy = "pip install 'weighthub[onnx]'"
+    return [
+        CheckEntry(
+            name="onnxruntime",
+            summary="onnxruntime on the CPU, prompt and cached steps, with and without its optimizations",
+            factory="hub_onnx.consumer_ort:Onnxruntime",
+            formats=("onnx",),
+            needs={"onnxruntime": remedy, "onnx": remedy},
+        ),
+        CheckEntry(
+            name="onnxruntime-genai",
+            summary="onnxruntime-genai on the CPU, with its own generation",
+            factory="hub_onnx.consumer_genai:Genai",
+            formats=("onnx",),
+            needs={"onnxruntime_genai": remedy, "onnxruntime": remedy, "onnx": remedy},
+        ),
+    ]
