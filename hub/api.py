@@ -6,7 +6,8 @@ Names here keep their meaning within one major version of `API_VERSION`.
 from __future__ import annotations
 
 from hub._version import __version__ as HUB_VERSION  # noqa: N812
-from hub.architecture import Architecture, Configured, Convention, Metadatum, configure
+from hub.architecture import Architecture, Configured, Convention, Metadatum, configure, known
+from hub.consumer import Check, CheckEntry, Room, Session, Setting
 from hub.dtypes import BF16, DTYPES, F16, F32, F64, I8, I32, U8, U32, DType
 from hub.errors import (
     ArchitectureError,
@@ -55,7 +56,7 @@ from hub.rotary import rotary_frequencies
 from hub.schemes import scheme_of
 from hub.tokens.encoder import Encoder
 from hub.tokens.tokenizer_json import added_tokens, named_tokens, tokenizer_json, unique_texts
-from hub.transforms import transposed
+from hub.transforms import cast, concatenated, cut_rows, gather_rows, shifted, transposed
 
 __all__ = [
     "API_VERSION",
@@ -83,6 +84,8 @@ __all__ = [
     "Blocks",
     "Calibration",
     "CalibrationText",
+    "Check",
+    "CheckEntry",
     "Codebook",
     "ConfigError",
     "Configured",
@@ -97,8 +100,8 @@ __all__ = [
     "FileSource",
     "Folder",
     "Format",
-    "GraphNode",
     "FormatError",
+    "GraphNode",
     "Holding",
     "HubError",
     "Importance",
@@ -121,8 +124,11 @@ __all__ = [
     "Reader",
     "Recipe",
     "Request",
+    "Room",
     "Rule",
     "Scheme",
+    "Session",
+    "Setting",
     "Shape",
     "Stored",
     "Tensor",
@@ -132,9 +138,14 @@ __all__ = [
     "UsageError",
     "Writer",
     "added_tokens",
+    "cast",
     "checked_product",
+    "concatenated",
     "configure",
+    "cut_rows",
+    "gather_rows",
     "hookimpl",
+    "known",
     "misfit",
     "named_tokens",
     "padded",
@@ -145,6 +156,7 @@ __all__ = [
     "row_length",
     "rows_spec",
     "scheme_of",
+    "shifted",
     "strict_json",
     "tokenizer_json",
     "transposed",

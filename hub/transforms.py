@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from hub.dtypes import F32
+from hub.dtypes import F32, DType
 from hub.errors import ConfigError
-from hub.ir.derived import DecodedPart, TurnedPart, added, cut, joined, turned
+from hub.ir.derived import CastPart, DecodedPart, TurnedPart, added, cut, joined, turned
 from hub.ir.groups import Index
 from hub.ir.part import FilePart, GatherPart, Part, Shape, row_count, row_length, rows_spec
 from hub.ir.scheme import Scheme
@@ -194,6 +194,15 @@ class Add(Step):
 def _plus(tensor: Tensor, constant: float, name: str) -> Tensor:
     part = tensor.body.part if isinstance(tensor.body, Dense) else _decoded(tensor)
     return replace(tensor, body=Dense(added(part, constant)), derived=(*tensor.derived, name))
+
+
+def cast(tensor: Tensor, dtype: DType) -> Tensor:
+    """A dense tensor with its numbers rounded to another type before anything else is done with them; itself where
+    they are of that type."""
+    if not isinstance(tensor.body, Dense) or tensor.body.part.spec.dtype == dtype:
+        return tensor
+    part = CastPart(tensor.body.part, replace(tensor.body.part.spec, dtype=dtype))
+    return replace(tensor, body=Dense(part), derived=(*tensor.derived, f"cast to {dtype}"))
 
 
 def _decoded(tensor: Tensor) -> Part:

@@ -3,7 +3,8 @@
 Names of files come from inside model files (an index, a split, a config), so they are hostile
 until shown otherwise: a name must be relative, must not climb, and what it leads to must be a
 regular file inside the folder. Hugging Face caches are the one exception, because their
-snapshots consist of links: ``models--X/snapshots/REV/f`` may lead into ``models--X/blobs``.
+snapshots consist of links: ``models--X/snapshots/REV/f`` may lead into ``models--X/blobs``, and so may a file in a
+folder of the snapshot.
 """
 
 from __future__ import annotations
@@ -39,8 +40,10 @@ class Folder:
         if not self._real.is_dir():
             raise HubError("expected a folder, this is a file", path=os.fspath(self.root))
         self._allowed = [self._real]
-        if self._real.parent.name == "snapshots" and self._real.parent.parent.name.startswith("models--"):
-            self._allowed.append(self._real.parent.parent / "blobs")
+        for folder in (self._real, *self._real.parents):
+            if folder.parent.name == "snapshots" and folder.parent.parent.name.startswith("models--"):
+                self._allowed.append(folder.parent.parent / "blobs")
+                break
 
     def path(self, name: str, *, named_in: str | None = None) -> Path:
         """The path of `name`, checked for containment.

@@ -87,7 +87,7 @@ def _opened(
         config_path=str(Path(path) / CONFIG),
         metadata={"files": len(names), "metadata": metadata},
         hyperparameters=lambda _: config,
-        load_about=lambda: _about(folder),
+        load_about=lambda: read_about(folder),
         load_tokenizer=lambda architecture: _tokenizer(folder, architecture, config),
         sources=sources,
         companions=[n for n in folder.names() if n not in weights and not n.endswith(_WEIGHT_SUFFIXES)],
@@ -106,7 +106,7 @@ def _architecture(config: Mapping[str, Any], path: Path) -> str | None:
     return named[0]
 
 
-def _about(folder: Folder) -> About:
+def read_about(folder: Folder) -> About:
     """The model card and generation settings; nothing in them changes what the model is, so that broken
     ones, which are common, are told and passed over."""
     readme: str | None = None
