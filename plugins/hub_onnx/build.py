@@ -31,6 +31,7 @@ class Build:
         constants: the constants, as initializers within the file.
         opsets: version of each set of operators that the nodes need, by domain.
         scope: what stands before the names of nodes: the module that they belong to.
+        may_be_empty: whether the nodes that come now may get no tokens at all.
         accuracy_level: how onnxruntime's own products with codes compute: 0 in f32, 4 with activations of 8 bits.
     """
 
@@ -39,6 +40,7 @@ class Build:
         self.constants: list[Initializer] = []
         self.opsets = {"": OPSET}
         self.scope = ""
+        self.may_be_empty = False
         self.accuracy_level = 0
         self._counts: dict[str, int] = {}
         self._known: dict[tuple[Any, ...], str] = {}

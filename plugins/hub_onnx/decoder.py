@@ -263,7 +263,9 @@ class Decoder:
             places = build.emit("NonZero", build.emit("Equal", chosen, build.number(expert)))
             tokens = build.emit("Gather", places, build.number(0), axis=0)
             part = self._of(width, build.emit("Gather", flat, tokens, axis=0))
+            build.may_be_empty = True
             made = one(expert, part)
+            build.may_be_empty = False
             build.scope = scope
             share = build.emit("GatherND", shares, build.emit("Transpose", places, perm=(1, 0)))
             made = build.emit("Mul", made, build.emit("Unsqueeze", share, build.ints(-1)))
