@@ -264,7 +264,7 @@ class Architecture:
         for condition in self.requires:
             if not condition.holds(values):
                 raise ConfigError(condition.sentence(values), path=path)
-        return Configured(self, values)
+        return Configured(self, values, raw)
 
 
 def _setting(
@@ -339,10 +339,12 @@ class Configured:
 
     Attributes:
         values: canonical settings, complete and checked; rope settings as `rope.theta`, `rope.type`, ...
+        said: what the source says, under its own names: what is no setting of the family is there, too.
     """
 
     architecture: Architecture
     values: Mapping[str, Any]
+    said: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def layers(self) -> int:

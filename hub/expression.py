@@ -40,7 +40,8 @@ def _power(base: float, exponent: float) -> float:
 def evaluate(text: str | float, names: Mapping[str, Any]) -> Any:
     """The value of an expression of numbers, names (dots allowed), ``+ - * / // % **`` (``**`` in floats),
     comparisons, ``in``, ``and``, ``or`` (the first that is true, as in Python), ``not``, ``a if c else b``, items of
-    a list (``layer_types[layer]``), lists and quoted words. Names that are missing are None.
+    a list (``layer_types[layer]``), ``index(list, item)`` (where the item stands first, the list's length where it does
+    not), lists and quoted words. Names that are missing are None.
 
     Raises:
         ConfigError: it is anything else, divides by zero, or calculates with what is missing.
@@ -74,6 +75,11 @@ def _value(node: ast.expr, names: Mapping[str, Any]) -> Any:
             if not isinstance(items, list | tuple):
                 raise TypeError
             return items[_value(index, names)]
+        case ast.Call(func=ast.Name(id="index"), args=[of, item], keywords=[]):
+            items, wanted = _value(of, names), _value(item, names)
+            if not isinstance(items, list | tuple):
+                raise TypeError
+            return items.index(wanted) if wanted in items else len(items)
         case ast.BoolOp(op=ast.And(), values=values):
             return all(_value(value, names) for value in values)
         case ast.BoolOp(op=ast.Or(), values=values):

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 _SAFETENSORS = {
     "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "int8": "I8", "int32": "I32",
     "int64": "I64",
-    "uint8": "U8",
+    "uint8": "U8", "uint32": "U32",
 }  # fmt: skip
 NUMPY = {"f64": np.float64, "f32": np.float32, "f16": np.float16, "bf16": ml_dtypes.bfloat16}
 
@@ -156,6 +156,15 @@ def tiny_as(path: Path, dtype: str, shards: int = 1) -> Path:
     arrays = {name: array.astype(NUMPY[dtype]) for name, array in read_safetensors(TINY / "model.safetensors").items()}
     write_weights(path, arrays, shards)
     return path
+
+
+def family_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Tensors that a model of that config.json cannot be without, as its architecture file has them."""
+    from hub.architecture import known
+
+    family = next(family for family in known() if config["architectures"][0] in family.architectures)
+    expected = family.configure(config, path="config.json").expected()
+    return {name: shape for name, (shape, optional) in expected.items() if not optional}
 
 
 # ------------------------------------------------------------------------------------------------ GGUF

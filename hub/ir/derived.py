@@ -239,6 +239,43 @@ class AddedPart(Part):
         return self.part.reversible()
 
 
+@dataclass(frozen=True)
+class CastPart(Part):
+    """The numbers of a dense part in another number type, rounded to nearest even."""
+
+    part: Part
+    spec: PartSpec
+
+    def load(self, start: int, stop: int) -> np.ndarray[Any, Any]:
+        import numpy as np
+
+        from hub.kernels import to_f32
+
+        with np.errstate(over="ignore"):  # what is beyond the type is told when all is scanned
+            return to_f32(self.part.load(start, stop)).astype(self.spec.dtype.numpy())
+
+    def stored_row(self, row: int) -> int:
+        return self.part.stored_row(row)
+
+    def place(self, row: int, column: int, width: int) -> Place:
+        return self.part.place(row, column, width)
+
+    def reversible(self) -> bool:
+        """Whether no number is rounded."""
+        import numpy as np
+
+        from hub.kernels import to_f32
+
+        width = max(1, self.spec.nbytes // max(1, self.spec.shape[0]))
+        step = max(1, BLOCK // width)
+        for start in range(0, self.spec.shape[0], step):
+            stop = min(self.spec.shape[0], start + step)
+            before, after = to_f32(self.part.load(start, stop)), to_f32(self.load(start, stop))
+            if not np.array_equal(before.view(np.uint32), after.view(np.uint32)):
+                return False
+        return self.part.reversible()
+
+
 def added(part: Part, constant: float) -> AddedPart:
     """`part` plus a constant, as f32; adding and taking away the same constant cancel out unread."""
     return AddedPart(part, replace(part.spec, dtype=F32), constant)

@@ -31,8 +31,11 @@ def members(
     made = made_config(configured, tokenizer, dtype)
     own = carried_config(model, dtype) if is_folder(model) else made
     out = {key: value for key, value in made.items() if key in _ALWAYS or (value is not None and own.get(key) is None)}
-    rules = configured.architecture.formats["mlx"]
-    out |= {key: configured.evaluate(text) for key, text in rules.config.items() if key not in own}
+    told = configured.architecture.formats["mlx"].config
+    for rule in configured.architecture.settings.values():
+        if told.keys() & set(rule.keys):  # its other spellings would contradict what is told
+            out |= dict.fromkeys(rule.keys)
+    out |= {key: configured.evaluate(text) for key, text in told.items()}
     computed = own.get("torch_dtype", own.get("dtype"))
     if computed in DTYPES.values():
         out["torch_dtype"] = computed

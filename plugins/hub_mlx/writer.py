@@ -9,9 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from hub.api import (
+    DTYPES,
     Assignment,
     ConfigError,
     Configured,
+    Dense,
+    DType,
     Laid,
     Model,
     Packed,
@@ -23,6 +26,7 @@ from hub.api import (
     Tokenizer,
     UsageError,
     Writer,
+    cast,
     printable,
     scheme_of,
 )
@@ -34,6 +38,7 @@ from hub_mlx.new_config import members
 from hub_mlx.reader import CONVENTION
 from hub_mlx.settings import Told
 from hub_mlx.variant import FLOATS, Variant, is_plain_float, kept
+from hub_safetensors.new_config import DTYPES as SPELLED_IN_CONFIG
 from hub_safetensors.new_folder import is_folder, lay_out_folder
 from hub_safetensors.serialize import SPELLED, Habits, Weight
 from hub_safetensors.writer import most_frequent
@@ -67,6 +72,10 @@ class MlxWriter(Writer):
             variant, notes = Variant.parse(USUAL), [f"no codes to keep: {USUAL}, the usual variant"]
         else:
             variant, notes = Variant.parse(request.variant), []
+        said = _said(configured) if variant.bits and not variant.scale else None
+        if said is not None:
+            notes += [f"numbers are cast to {said} first, as config.json and mlx-lm have it"] * _differ(ordered, said)
+            ordered = [cast(tensor, said) if _is_float(tensor) else tensor for tensor in ordered]
         return _as_asked(ordered, variant, configured, request), notes
 
     def lay_out(
@@ -97,6 +106,18 @@ class MlxWriter(Writer):
             ),
         )  # fmt: skip
         return files, config, [*notes, *more, *(f"{printable(key)} set in config.json" for key in settings)]
+
+
+def _said(configured: Configured | None) -> DType | None:
+    """The number type that config.json says models compute in, by the word that mlx-lm looks for."""
+    word = configured.said.get("torch_dtype") if configured else None
+    return next((DTYPES[name] for name, told in SPELLED_IN_CONFIG.items() if name in FLOATS and told == word), None)
+
+
+def _differ(tensors: Iterable[Tensor], dtype: DType) -> bool:
+    return any(
+        isinstance(tensor.body, Dense) and _is_float(tensor) and tensor.layout != dtype.name for tensor in tensors
+    )
 
 
 def _as_asked(

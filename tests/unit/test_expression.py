@@ -33,7 +33,7 @@ NAMES = {
         ("missing", None), ("missing or 7", 7), ("zero or missing", False), ("'silu' == word", True), ("1.5e3", 1500.0),
         (7, 7), (1e-6, 1e-6), (False, False),
         ("a if yes else b", 6), ("a if missing else b", 4), ("a < b", False), ("a >= 6", True), ("a % b", 2), ("-a", -6),
-        ("b ** -0.5", 0.5), ("kinds[b - 3]", "full"), ("'full' in kinds", True), ("word not in ['silu']", False), ("[a]", [6]),
+        ("b ** -0.5", 0.5), ("kinds[b - 3]", "full"), ("'full' in kinds", True), ("index(kinds, 'full')", 1), ("index(kinds, word)", 2), ("word not in ['silu']", False), ("[a]", [6]),
     ],
 )  # fmt: skip
 def test_values(text, value):
