@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from hub.api import DTYPES, Dense, FormatError, Packed, Shape, Tensor, rows_spec, strict_json
+from hub.api import DTYPES, Dense, FormatError, Packed, Shape, Tensor, rows_spec, strict_json, transposed
 from hub_onnx.columns import make as columns
 from hub_onnx.files import Files
 from hub_onnx.layouts import NBITS
@@ -36,7 +36,11 @@ def own_tensors(model: ModelProto, files: Files, names: Names) -> dict[str, Tens
     for name, layout in told.items():
         if not isinstance(layout, str):
             raise FormatError(f"{KEY} gives it no layout", path=files.source.path, tensor=name)
-        out[name] = _tensor(name, layout, held, files, names.shapes.get(name))
+        shape = names.shapes.get(name)
+        # Codes are (out, in), whichever way round the canonical tensor is.
+        turned = name.rpartition(".")[0] in names.turned and layout not in DTYPES
+        tensor = _tensor(name, layout, held, files, shape[::-1] if shape and turned else shape)
+        out[name] = transposed(tensor) if turned else tensor
     return out
 
 
