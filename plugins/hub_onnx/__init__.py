@@ -10,7 +10,10 @@ FAMILIES = {
         "4bit-g128-offset", "4bit-channel-zero", "8bit-g32-signed", "8bit-channel-zero-signed", "f8_e4m3-g32",
         "f8_e4m3-channel",
     ),
-    "onnx.rows": ("8bit-g32-zero", "8bit-g32-offset", "8bit-g16-signed"),
+    "onnx.rows": (
+        "8bit-g32-zero", "8bit-g32-offset", "8bit-g16-signed", "4bit-g32-zero", "4bit-g16-signed", "2bit-g32-zero",
+        "4bit-channel-zero", "8bit-channel-signed", "8bit-tensor-zero",
+    ),
     "ort.MatMulNBits": (
         "2bit-g16-offset", "2bit-g64", "4bit-g32", "4bit-g32-offset", "4bit-g128-floatzero", "8bit-g32",
         "8bit-g16-zero", "8bit-g32-f16",

@@ -55,10 +55,12 @@ def _members(scheme: Scheme, shape: Shape, family: str, bits: int | None, kinds:
     if group is None:
         return
     if isinstance(scheme.values, Affine) and scheme.values.dtype is not None:
-        if family != NBITS and bits is None:
+        if family == "onnx.dq" and bits is None:
             yield f"{family}/{scheme.values.dtype}-{group}"
         return
     for width in (2, 4, 8) if bits is None else (bits,):
+        if family == "onnx.rows" and width < 8:
+            continue  # Gather has no smaller types
         for kind in kinds:
             yield f"{family}/{width}bit-{group}{kind}"
 

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from hub.api import F16, DType, Shape
+from hub.api import F16, DType, Shape, UsageError
 from hub_onnx.build import OPSET, Build
 from hub_onnx.layouts import Codes, make
 from hub_onnx.model import Attribute, Initializer
@@ -164,6 +164,11 @@ class RowsOfCodes(CodesWeight):
     """`onnx.rows`: the rows' codes, scales and zero points are looked up, and only they are decoded."""
 
     def rows(self, build: Build, ids: str) -> str:
+        if self.told.bits < 8 or not self.group:
+            raise UsageError(
+                f"{self.layout}: rows are looked up of codes of 8 bits in groups of a size", tensor=self.name
+            )
+
         def looked_up(part: str) -> str:
             return build.emit("Gather", self._input(part), ids, axis=0)
 

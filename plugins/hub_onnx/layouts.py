@@ -239,26 +239,64 @@ class Columns(Codes):
         return out
 
 
-class Rows(Codes):
-    """`onnx.rows`: codes (out, in) of 8 bits, numbers (out, groups)."""
+class Rows(Columns):
+    """`onnx.rows`: codes (out, in), numbers (out, groups); with one group for a row (out,), for the tensor ().
+
+    Codes of less than 8 bits are packed along the columns of the tensor; hub reads them, and writes none.
+    """
+
+    def __init__(self, family: str, told: Told) -> None:
+        super().__init__(family, told)
+        self.row_multiple = 1 if told.blocks.shape != (1, 0) or told.kind != "zero" else self.per
+
+    def fits(self, shape: Shape) -> str | None:
+        reason = Codes.fits(self, shape)
+        groups = self.told.groups(shape[-1])
+        if reason is None and shape[1] % self.per:
+            return f"{self.per} columns share a byte, and {shape[1]} columns are no multiple of that"
+        if reason is None and self.told.kind == "zero":
+            high, wide = self.told.blocks.shape
+            if (wide and groups % self.per) or (high and not wide and shape[0] % self.per):
+                return f"{self.per} zero points share a byte, those of {shape[0]} rows ({groups} each) do not fill whole ones"
+        return reason
 
     def code_spec(self, shape: Shape) -> PartSpec:
-        return rows_spec(self.told.code, shape)
+        dtype = self.told.code if self.per == 1 else U8
+        return PartSpec(dtype, (shape[0], shape[1] // self.per))
+
+    def number_spec(self, dtype: DType, rows: int, groups: int) -> PartSpec:
+        if self.told.blocks.shape[1]:
+            return Codes.number_spec(self, dtype, rows, groups)
+        return super().number_spec(dtype, rows, groups)
 
     def zero_spec(self, rows: int, groups: int) -> PartSpec:
-        return PartSpec(self.told.code, (rows, groups))
+        if self.told.blocks.shape[1]:
+            return PartSpec(self.told.code if self.per == 1 else U8, (rows, groups // self.per))
+        return super().zero_spec(rows, groups)
 
     def read_codes(self, array: Array, shape: Shape) -> Array:
-        return array.reshape(shape)
+        return self._fields(array.reshape(shape[0], -1), shape[1])
 
     def write_codes(self, codes: Array) -> Array:
-        return np.ascontiguousarray(codes)
+        return self._stored(np.ascontiguousarray(codes))
 
     def read_zeros(self, array: Array, rows: int, groups: int) -> Array:
-        return array
+        if self.told.blocks.shape[1]:
+            return self._fields(array.reshape(rows, -1), groups)
+        return super().read_zeros(array, rows, groups)
 
     def write_zeros(self, zeros: Array) -> Array:
-        return np.ascontiguousarray(zeros)
+        if self.told.blocks.shape[1]:
+            return self._stored(np.ascontiguousarray(zeros))
+        return super().write_zeros(zeros)
+
+    def read_numbers(self, array: Array) -> Array:
+        return array if self.told.blocks.shape[1] else super().read_numbers(array)
+
+    def write_numbers(self, value: Dense, dtype: DType) -> Array:
+        if self.told.blocks.shape[1]:
+            return Codes.write_numbers(self, value, dtype)
+        return super().write_numbers(value, dtype)
 
 
 class MatMulNBits(Codes):
@@ -345,12 +383,12 @@ def make(name: str) -> Codes:
         if told.kind == "floatzero":
             raise UsageError(f"{family}: zero points are codes")
         return Columns(family, told)
+    if family == "onnx.rows":
+        if told.kind == "floatzero":
+            raise UsageError(f"{family}: zero points are codes")
+        return Rows(family, told)
     if told.blocks.shape[1] == 0:
         raise UsageError(f"{family}: groups have a size")
-    if family == "onnx.rows":
-        if (told.bits != 8 and not told.floats) or told.kind == "floatzero":
-            raise UsageError(f"{family} has 8 bits, and zero points that are codes")
-        return Rows(family, told)
     wrong = told.floats or told.signed or told.blocks.shape[1] not in BLOCKS
     if wrong or (told.kind == "floatzero" and told.bits == 8):
         raise UsageError(f"{family} has unsigned codes in blocks of {', '.join(map(str, BLOCKS))}, and no {parameters}")

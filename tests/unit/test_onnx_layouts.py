@@ -35,7 +35,7 @@ def test_parameters_are_spelled_as_they_are_read(text):
 
 @pytest.mark.parametrize(
     "name",
-    ["onnx.dq/3bit-g32", "onnx.dq/4bit-g32-sym", "onnx.dq/f8_e4m3-g32-zero", "onnx.rows/4bit-g32", "onnx.dq/4bit-g32-floatzero",
+    ["onnx.dq/3bit-g32", "onnx.dq/4bit-g32-sym", "onnx.dq/f8_e4m3-g32-zero", "onnx.rows/4bit-g32-floatzero", "onnx.dq/4bit-g32-floatzero",
      "ort.MatMulNBits/4bit-g48", "ort.MatMulNBits/4bit-g32-signed", "ort.MatMulNBits/8bit-g32-floatzero", "ort.MatMulNBits/4bit-channel"],
 )  # fmt: skip
 def test_what_the_operators_do_not_have_is_refused(name):
