@@ -93,6 +93,8 @@ class Collector:
         self.vectors: list[Vector] = []
         self.multiplied: set[str] = set()
         """Outputs of nodes with a weight."""
+        self.taken: set[str] = set()
+        """Scales and zero points of weights, which are no vectors of their own."""
         self.policies: dict[str, int] = {}
         self.notes: list[str] = []
 
@@ -371,6 +373,7 @@ class Collector:
 
     def _use(self, use: Use) -> None:
         self.uses.append(use)
+        self.taken.update(tensor.name for part, tensor in use.stored.items() if part in ("scale", "zero"))
         self.multiplied.update(name for name in use.node.outputs if name)
 
     def vector(self, scope: Scope, node: Node, which: int, role: str, *, sure: bool = True) -> None:
@@ -379,7 +382,7 @@ class Collector:
         if traced is None or traced.turned or traced.scaled or traced.tensor.data_type not in FLOATS:
             return
         sizes = [dim for dim in traced.dims if dim != 1]
-        if len(sizes) != 1 or traced.dims[-1] == 1:
+        if len(sizes) != 1 or traced.dims[-1] == 1 or traced.tensor.name in self.taken:
             return
         vector = Vector(node, traced, role)
         if self._vector_name(vector) is not None:
@@ -390,11 +393,20 @@ class Collector:
     # Names
 
     def _vector_name(self, vector: Vector) -> str | None:
-        name = self.names.canonical(vector.traced.tensor.name)
         scope = scope_of(vector.node.name)
-        if name is None and scope:
-            name = self.names.canonical(f"{scope}.{vector.role}")
-        return name
+        for spelled in (vector.traced.tensor.name, f"{scope}.{vector.role}" if scope else ""):
+            name = self.names.canonical(spelled) if spelled else None
+            shape = self._wanted(name) if name else None
+            if name is not None and (shape is None or len(shape) == 1):
+                return name
+        return None
+
+    def _wanted(self, name: str) -> Shape | None:
+        """The shape that the configuration gives a tensor, or all of those that it is cut into."""
+        pieces = [self.names.shapes[piece] for piece in self.names.pieces(name)]
+        if name in self.names.shapes or not pieces:
+            return self.names.shapes.get(name)
+        return (sum(shape[0] for shape in pieces), *pieces[0][1:])
 
     def _named(self) -> dict[str, Tensor]:
         groups: dict[str, list[Use]] = {}
@@ -440,8 +452,10 @@ class Collector:
                 "neither its own name nor that of its weight tells which tensor of the model it is",
                 group[0].tensor,
             )
-        if own is not None and places and own not in places:
-            place = next(iter(places))
+        place = next(iter(places), None)
+        if own is not None and place is not None and own != place:
+            if self.names.tied.get(place) == own:
+                return {place: group[0]}  # a table that has become another tensor where rows are looked up
             raise self.fault(
                 group[0].node, f"it stands where {place} belongs, its weight is called {own}", group[0].tensor
             )
@@ -481,10 +495,7 @@ class Collector:
             raise self.files.fault(tensor, f"its numbers are {dtype}, those beside it make it {spec.dtype}")
 
     def _check_shape(self, name: str, use: Use) -> None:
-        wanted = self.names.shapes.get(name)
-        if wanted is None:
-            pieces = [self.names.shapes[piece] for piece in self.names.pieces(name)]
-            wanted = (sum(shape[0] for shape in pieces), *pieces[0][1:]) if pieces else None
+        wanted = self._wanted(name)
         shape = use.shape[::-1] if name.rpartition(".")[0] in self.names.turned else use.shape
         if wanted is not None and shape != wanted:
             raise self.fault(
@@ -495,7 +506,7 @@ class Collector:
         tensor = vector.traced.tensor
         dtype = DTYPE[tensor.data_type]
         dims = (max(tensor.dims),)
-        wanted = self.names.shapes.get(name)
+        wanted = self._wanted(name)
         if wanted is not None and wanted != dims:
             raise self.fault(vector.node, f"{name} is {list(dims)}, the configuration makes it {list(wanted)}", tensor)
         made = Tensor(name, dims, Dense(self.files.part(tensor, rows_spec(dtype, dims))), (), tensor.name)
