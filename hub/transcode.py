@@ -16,7 +16,7 @@ import numpy as np
 
 import hub_native
 from hub.decoding import decode
-from hub.dtypes import I8, U8, DType, widens
+from hub.dtypes import F16, I8, U8, DType, widens
 from hub.errors import ConfigError
 from hub.ir.groups import Blocks, Index
 from hub.ir.part import ArrayPart, Part, PartSpec
@@ -251,7 +251,7 @@ def _scale_doubts(source: Field, target: Field) -> list[str]:
 
 def _zero_doubts(source: Scheme, target: Scheme) -> list[str]:
     if isinstance(target.offset, Const) != isinstance(source.offset, Const):
-        return ["zero point and offset take each other's place"]
+        return [] if _sums_are_exact(source, target) else ["zero point and offset take each other's place"]
     if isinstance(source.offset, Const):
         assert isinstance(source.values, Affine) and isinstance(target.values, Affine)
         low, high = _range(source.values)
@@ -274,6 +274,23 @@ def _zero_doubts(source: Scheme, target: Scheme) -> list[str]:
         if source.zero == target.zero and not _scale_doubts(source.offset, target.offset)
         else ["offsets are rounded"]
     )
+
+
+def _sums_are_exact(source: Scheme, target: Scheme) -> bool:
+    """Whether ``scale * code - scale * zero`` is never rounded: f16 has 11 digits, small integers nine, f32 24."""
+    small = (
+        isinstance(source.values, Affine) and source.values.dtype is None and source.values.bits <= 8,
+        _is_small(source.zero) and _is_small(target.zero),
+        source.scale == Stored(F16) and source.offset == Const(0.0),
+    )
+    wide = (isinstance(f, Stored) and f.dtype.name in ("f32", "f64") for f in (target.scale, target.offset))
+    return all((*small, *wide))
+
+
+def _is_small(zero: Field) -> bool:
+    if isinstance(zero, Const):
+        return abs(zero.value) <= 256 and zero.value == int(zero.value)
+    return isinstance(zero, Stored) and zero.dtype in (U8, I8)
 
 
 class _Grid:

@@ -56,8 +56,8 @@ WIDTHS: Final = (1, 2, 3, 4, 5, 6, 8)
 GROUPS: Final = (32, 64, 128)
 GLOBAL: Final = np.float32(2688)
 """What `global_scale` is divided by: the largest E2M1 times the largest E4M3."""
-E8M0_NAN: Final = 0xFF
-"""The byte that is no power of two: MLX computes infinity with it."""
+LAST: Final = 0xFF
+"""The byte of scale that is no number, of E8M0 and of E4M3."""
 E4M3: Final = DTYPES["f8_e4m3"]
 
 
@@ -190,17 +190,15 @@ class FloatLayout(MlxLayout):
         return Affine(8, dtype=E4M3) if self.bits == 8 else TWICE_E2M1
 
     def can_hold(self, scheme: Scheme | DType, shape: Shape, values: Quantized | None = None) -> Holding:
+        """The last byte of scale is one more number in other formats, and none here."""
         holding = super().can_hold(scheme, shape, values)
-        if holding.fidelity == "lossy" or isinstance(scheme, DType):
+        if holding.fidelity == "lossy":
             return holding
+        reason = f"a byte of scale may be {LAST:#x}, which is no number to MLX"
         if values is None:
-            return holding if scheme == self.scheme(shape) else Holding(holding.fidelity, self._refusal, by_value=True)
+            return replace(holding, reason=reason, by_value=True)
         assert isinstance(values.scale, Quantized)
-        return Holding("lossy", self._refusal) if np.any(values.scale.codes.whole() >= self.end) else holding
-
-    @property
-    def _refusal(self) -> str:
-        return f"a byte of scale may be {self.end:#x} or above, which {self.name} means otherwise"
+        return Holding("lossy", reason) if np.any(values.scale.codes.whole() == LAST) else holding
 
     def unpack(self, arrays: Arrays, shape: Shape) -> Quantized:
         scales = arrays["scales"]
@@ -223,19 +221,25 @@ class FloatLayout(MlxLayout):
 class Mxfp4(FloatLayout):
     """E2M1 in groups of 32, times a power of two."""
 
-    name, bits, group, table, end = "mlx.mxfp4", 4, 32, HALF_E8M0, E8M0_NAN
+    name, bits, group, table, end = "mlx.mxfp4", 4, 32, HALF_E8M0, LAST
 
 
 class Mxfp8(FloatLayout):
     """E4M3 in groups of 32, times a power of two."""
 
-    name, bits, group, table, end = "mlx.mxfp8", 8, 32, E8M0, E8M0_NAN
+    name, bits, group, table, end = "mlx.mxfp8", 8, 32, E8M0, LAST
 
 
 class Nvfp4(FloatLayout):
     """E2M1 in groups of 16, times an E4M3."""
 
     name, bits, group, table, end = "mlx.nvfp4", 4, 16, HALF_UE4M3, E4M3_END
+
+    def pack(self, body: Quantized) -> Arrays:
+        """Bytes of scale whose sign other formats pass over are told by those that are the same number here."""
+        packed = super().pack(body)
+        scales = packed["scales"]
+        return {**packed, "scales": np.where(scales == E4M3_END, np.uint8(0), scales & np.uint8(0x7F))}
 
 
 class ScaledNvfp4(Nvfp4):

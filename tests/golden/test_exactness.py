@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hub.api import I8, U8, ArrayPart, Const, Dense, PartSpec, Quantized
+from hub.api import I8, U8, ArrayPart, Codebook, Const, Dense, PartSpec, Quantized, Scheme
 from hub.errors import HubError
 from hub.layout import FIDELITIES, DenseLayout
 from hub.plugins import registry
@@ -25,6 +25,16 @@ FAMILIES = {
     "gptq.v2": ("4bit-g32", "8bit-g32"),
     "awq.gemm": ("4bit-g128-sym", "4bit-g32"),
     "ct.pack": ("4bit-g128-f16", "4bit-g32-f16", "4bit-g32-f16-asym", "8bit-g32-f16"),
+    "mlx.affine": (
+        "3bit-g64",
+        "4bit-g32",
+        "4bit-g32-f32",
+        "4bit-g64-bf16",
+        "5bit-g32",
+        "5bit-g32-f32",
+        "8bit-g32",
+        "8bit-g32-f32",
+    ),
     "onnx.dq": (
         "4bit-g32-signed",
         "4bit-g32-zero",
@@ -76,7 +86,18 @@ def samples(name: str):
                     array = (array.astype(np.float32) * random.choice([-1, 0, 1, 8], spec.shape)).astype(dtype)
             parts[part] = array
         out.append(_allowed(layout, _tamed(layout, parts, random), random, edge))
-    return out
+    return [*out, _positive(out[0])] if _has_bytes_of_scale(layout) else out
+
+
+def _has_bytes_of_scale(layout):
+    """Whether scales are looked up; not every format takes every byte for a number."""
+    scheme = layout.scheme(SHAPE)
+    return isinstance(scheme, Scheme) and isinstance(scheme.scale, Scheme) and isinstance(scheme.scale.values, Codebook)
+
+
+def _positive(parts):
+    """With bytes of scale that are positive numbers for all formats."""
+    return {name: array % 127 if array.dtype == np.uint8 else array for name, array in parts.items()}
 
 
 def _allowed(layout, parts, random, edge):
@@ -84,7 +105,7 @@ def _allowed(layout, parts, random, edge):
     if isinstance(layout, DenseLayout):
         return parts
     positive = {name: array if array.dtype.kind in "iu" else np.abs(array) for name, array in parts.items()}
-    for one in (parts, positive):
+    for one in (parts, positive, _positive(positive)):
         try:
             layout.unpack(one, SHAPE)
         except HubError:
@@ -207,6 +228,12 @@ PAIRS = [
     ("ggml.Q6_K", "onnx.dq/8bit-g16-signed"), ("ggml.MXFP4", "onnx.dq/8bit-g16-signed"), ("ggml.NVFP4", "ort.MatMulNBits/8bit-g16"),
     ("ggml.Q4_K", "ort.MatMulNBits/4bit-g32-offset"), ("awq.gemm/4bit-g32", "ort.MatMulNBits/4bit-g32-zero"),
     ("ggml.IQ4_XS", "ort.MatMulNBits/8bit-g16"), ("ggml.Q5_K", "onnx.rows/8bit-g16-offset"),
+    ("ggml.Q4_0", "mlx.affine/4bit-g32-f32"), ("ggml.Q4_1", "mlx.affine/4bit-g32"), ("mlx.affine/4bit-g32", "ggml.Q4_1"),
+    ("ggml.Q5_0", "mlx.affine/5bit-g32-f32"), ("ggml.Q5_1", "mlx.affine/5bit-g32"), ("mlx.affine/5bit-g32", "ggml.Q5_1"),
+    ("ggml.Q8_0", "mlx.affine/8bit-g32-f32"), ("ggml.Q4_K", "mlx.affine/4bit-g32-f32"), ("ggml.Q5_K", "mlx.affine/5bit-g32-f32"),
+    ("mlx.affine/3bit-g64", "ggml.Q4_1"), ("mlx.mxfp4", "ggml.MXFP4"), ("mlx.nvfp4", "ggml.NVFP4"), ("mlx.nvfp4", "ggml.NVFP4/scaled"),
+    ("gptq.v2/4bit-g32", "mlx.affine/4bit-g32-f32"), ("awq.gemm/4bit-g32", "mlx.affine/4bit-g32-f32"), ("mlx.mxfp4", "ct.mxfp4"),
+    ("ct.pack/4bit-g32-f16-asym", "mlx.affine/4bit-g32-f32"), ("ct.pack/8bit-g32-f16", "mlx.affine/8bit-g32-f32"),
 ]  # fmt: skip
 
 
