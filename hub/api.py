@@ -35,6 +35,7 @@ from hub.format import (
     Writer,
 )
 from hub.graph import Node as GraphNode
+from hub.holding import keeper
 from hub.hookspecs import hookimpl
 from hub.io import strict_json
 from hub.io.cursor import Cursor, checked_product, padded
@@ -145,6 +146,7 @@ __all__ = [
     "cut_rows",
     "gather_rows",
     "hookimpl",
+    "keeper",
     "known",
     "misfit",
     "named_tokens",

@@ -18,21 +18,18 @@ from hub.architecture import Configured, configure, listing
 from hub.dtypes import DType
 from hub.errors import ConfigError, ExactnessError, HubError, PluginError, UsageError, printable
 from hub.format import Assignment, Laid, PlannedFile, Request, Writer
+from hub.holding import held
 from hub.ir.model import Model
-from hub.ir.part import row_length
 from hub.ir.scheme import Scheme
 from hub.ir.tensor import Packed, Tensor
-from hub.ir.values import Affine, Quantized
-from hub.layout import FIDELITIES, DenseLayout, Fidelity, Holding, Layout, arrays_of
+from hub.ir.values import Affine
+from hub.layout import FIDELITIES, DenseLayout, Fidelity, Layout
 from hub.mapping import Sorted, as_kept, canonical, is_canonical, localise, relations, spelled
 from hub.mapping import notes as told
 from hub.plugins import Registry
 from hub.recipe import Recipe
-from hub.tiles import Budget, step, tiles
 from hub.transforms import INDEXED
 
-LOOKING = 256 << 20
-"""Private memory that planning may use where it has to look at numbers."""
 Route = Literal["copy", "repack", "cast", "quantize", "requantize", "dequantize"]
 
 
@@ -322,7 +319,7 @@ def _route(tensor: Tensor, target: Layout, registry: Registry) -> tuple[Route, F
     source = _layout_of(tensor, registry)
     if source.name == target.name:
         return "copy", "exact" if tensor.derived else "identical", "", None
-    holding = _holding(tensor, source, target)
+    holding = held(tensor, source, target)
     if isinstance(target, DenseLayout):
         route: Route = "cast" if isinstance(source, DenseLayout) else "dequantize"
         return route, holding.fidelity, holding.reason, None
@@ -342,36 +339,6 @@ def _route(tensor: Tensor, target: Layout, registry: Registry) -> tuple[Route, F
     if isinstance(source, DenseLayout):
         return "quantize", "lossy", "", quantizer.name
     return "requantize", "lossy", holding.reason, quantizer.name
-
-
-def _holding(tensor: Tensor, source: Layout, target: Layout) -> Holding:
-    """What `target` can hold of `tensor`; its numbers are read only where the answer depends on them."""
-    scheme = source.scheme(tensor.shape)
-    holding = target.can_hold(scheme, tensor.shape)
-    if not holding.by_value:
-        return holding
-    try:
-        worst = _looked(tensor, source, target)
-    except HubError as error:
-        span = next((part.span for part in tensor.parts.values() if part.span), None)
-        raise error.at(path=span.source.path if span else None, tensor=tensor.stored_name) from None
-    return replace(worst, reason=f"{worst.reason}, by at most {worst.error:.2g}") if worst.error else worst
-
-
-def _looked(tensor: Tensor, source: Layout, target: Layout) -> Holding:
-    """What `target` can hold of all numbers of `tensor`: the worst of its tiles."""
-    scheme = source.scheme(tensor.shape)
-    worst = Holding("exact")
-    for start, stop in tiles(tensor, step(tensor, source, target), Budget(LOOKING, 1)):
-        shape = (stop - start, row_length(tensor.shape))
-        body = source.unpack(arrays_of(tensor, start, stop), shape)
-        assert isinstance(body, Quantized)  # a dense source has no codes that could depend on anything
-        found = target.can_hold(scheme, shape, body)
-        if (FIDELITIES.index(found.fidelity), found.error) > (FIDELITIES.index(worst.fidelity), worst.error):
-            worst = found
-        if worst.fidelity == "lossy":
-            break
-    return worst
 
 
 def _can_pack(layout: Layout) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hub.api import Scheme, Tensor, scheme_of
+from hub.api import Tensor, keeper
 from hub_gguf.layouts import make
 from hub_gguf.types import BY_NAME, SCALED
 
@@ -15,19 +15,6 @@ CANDIDATES = (
 
 
 def held(tensor: Tensor) -> str:
-    """The first type that holds a tensor's codes, whatever its numbers are; else the first for which they decide; ""
-    for plain numbers, and where there is none."""
-    scheme = scheme_of(tensor)
-    if not isinstance(scheme, Scheme):
-        return ""
-    perhaps = ""
-    for name in CANDIDATES:
-        layout = make(name)
-        if layout.fits(tensor.shape) is not None:
-            continue
-        holding = layout.can_hold(scheme, tensor.shape)
-        if holding.fidelity != "lossy" and not holding.by_value:
-            return name
-        if holding.fidelity != "lossy":
-            perhaps = perhaps or name
-    return perhaps
+    """The type that keeps a tensor's codes, "" for plain numbers, and where there is none."""
+    layout = keeper(tensor, [make(name) for name in CANDIDATES])
+    return layout.name if layout else ""

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from hub.dtypes import F16, F32, U8
+from hub.holding import held
 from hub.ir.groups import Blocks
 from hub.ir.part import ArrayPart, PartSpec, rows_spec
 from hub.ir.scheme import Scheme, Stored
 from hub.ir.tensor import Packed, Tensor
 from hub.ir.values import Affine, Dense, Quantized
 from hub.layout import Holding, Layout
-from hub.planner import _holding
 
 SCHEME = Scheme(Affine(8), Blocks((1, 4)), Stored(F32))
 
@@ -64,9 +64,9 @@ def tensor(scale: float) -> Tensor:
 
 def test_numbers_decide() -> None:
     narrow = Narrow()
-    assert _holding(tensor(0.25), Wide(), narrow) == Holding("exact")
+    assert held(tensor(0.25), Wide(), narrow) == Holding("exact")
     assert narrow.asked == 1
-    assert _holding(tensor(0.1), Wide(), narrow).fidelity == "codes"
+    assert held(tensor(0.1), Wide(), narrow).fidelity == "codes"
 
 
 def test_numbers_are_not_read_where_types_decide() -> None:
@@ -77,4 +77,4 @@ def test_numbers_are_not_read_where_types_decide() -> None:
     made = tensor(0.1)
     parts = {name: Unread(part.array, part.spec) for name, part in made.body.parts.items()}
     unread = Tensor("t", (6, 8), Packed("test.wide", (6, 8), parts))
-    assert _holding(unread, Wide(), Wide()) == Holding("exact")
+    assert held(unread, Wide(), Wide()) == Holding("exact")

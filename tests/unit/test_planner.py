@@ -9,9 +9,10 @@ import pytest
 from made_models import TINY, folder, llama_config, llama_shapes, weights
 
 import hub
-from hub import planner
+from hub import holding, planner
 from hub.errors import ArchitectureError, ConfigError, ExactnessError, PluginError, UsageError
 from hub.format import PlannedFile
+from hub.holding import held
 from hub.plugins import registry
 from hub.recipe import Recipe, rule
 
@@ -166,11 +167,11 @@ def test_a_fault_seen_while_looking_at_numbers_names_the_tensor_and_its_file(mad
     def broken(*_args):
         raise ConfigError("a fault deep inside")
 
-    monkeypatch.setattr(planner, "_looked", broken)
+    monkeypatch.setattr(holding, "_looked", broken)
     found = hub.open(made["gguf-q4_k_s"])
     tensor = next(t for t in found.tensors.values() if t.layout == "ggml.Q4_K")
     with pytest.raises(ConfigError, match="a fault deep inside") as caught:
-        planner._holding(tensor, registry().layout("ggml.Q4_K"), registry().layout("ggml.Q4_1"))
+        held(tensor, registry().layout("ggml.Q4_K"), registry().layout("ggml.Q4_1"))
     assert (caught.value.tensor, caught.value.path) == (tensor.stored_name, str(made["gguf-q4_k_s"]))
 
 
