@@ -257,7 +257,7 @@ class Rows(Columns):
         if reason is None and self.told.kind == "zero":
             high, wide = self.told.blocks.shape
             if (wide and groups % self.per) or (high and not wide and shape[0] % self.per):
-                return f"{self.per} zero points share a byte, those of {shape[0]} rows ({groups} each) do not fill whole ones"
+                return f"{self.per} zero points share a byte, {shape[0]} rows of {groups} do not fill whole ones"
         return reason
 
     def code_spec(self, shape: Shape) -> PartSpec:
