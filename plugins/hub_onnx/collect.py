@@ -14,9 +14,11 @@ from typing import Final
 import numpy as np
 
 from hub.api import (
+    F32,
     Dense,
     FormatError,
     Packed,
+    Part,
     PartSpec,
     Shape,
     Tensor,
@@ -34,6 +36,7 @@ from hub_onnx.model import Initializer, ModelProto, Node
 from hub_onnx.names import Names, scope_of
 from hub_onnx.proto import DataType
 from hub_onnx.trace import Scaled, Scope, Traced, follow, matrix, scopes
+from hub_onnx.vectors import DecodedVector
 
 CONTRIB: Final = "com.microsoft"
 CODES: Final[Mapping[int, tuple[str, bool]]] = {
@@ -47,6 +50,8 @@ CODES: Final[Mapping[int, tuple[str, bool]]] = {
     DataType.FLOAT8E5M2: ("f8_e5m2", False),
 }
 """Types of codes: how layouts spell them, and whether they are signed."""
+_WHOLE: Final = {DataType.UINT8, DataType.INT8, DataType.UINT16, DataType.INT16, DataType.INT32}
+"""Types of codes of vectors."""
 _SCALES: Final[Mapping[int, str]] = {DataType.FLOAT: "", DataType.FLOAT16: "-f16"}
 
 
@@ -246,6 +251,11 @@ class Collector:
         for i in range(len(node.inputs)):
             self.vector(scope, node, i, "weight", sure=False)
 
+    def quantize(self, scope: Scope, node: Node) -> None:
+        """QuantizeLinear of what is computed: scales of activations that are known beforehand."""
+        if scope.constant(node.inputs[0]) is None:
+            self.policy("the graph quantizes activations by scales of its own")
+
     def add(self, scope: Scope, node: Node) -> None:
         """Add: a bias."""
         for i, name in enumerate(node.inputs):
@@ -379,7 +389,8 @@ class Collector:
     def vector(self, scope: Scope, node: Node, which: int, role: str, *, sure: bool = True) -> None:
         name = node.inputs[which] if which < len(node.inputs) else ""
         traced = follow(scope, name) if name else None
-        if traced is None or traced.turned or traced.scaled or traced.tensor.data_type not in FLOATS:
+        allowed = FLOATS if traced is None or traced.scaled is None else _WHOLE
+        if traced is None or traced.turned or traced.tensor.data_type not in allowed:
             return
         sizes = [dim for dim in traced.dims if dim != 1]
         if len(sizes) != 1 or traced.dims[-1] == 1 or traced.tensor.name in self.taken:
@@ -509,11 +520,30 @@ class Collector:
         wanted = self._wanted(name)
         if wanted is not None and wanted != dims:
             raise self.fault(vector.node, f"{name} is {list(dims)}, the configuration makes it {list(wanted)}", tensor)
-        made = Tensor(name, dims, Dense(self.files.part(tensor, rows_spec(dtype, dims))), (), tensor.name)
+        part = self.files.part(tensor, rows_spec(dtype, dims))
+        if vector.traced.scaled is not None:
+            part = self._decoded(vector.node, part, vector.traced.scaled, dims)
+        made = Tensor(name, dims, Dense(part), (), tensor.name)
         module, _, role = name.rpartition(".")
         extra = sum(float(np.ravel(self.files.numbers(one))[0]) for one in vector.traced.added)
         extra -= self.names.plus.get(module, 0.0) if role == "weight" else 0.0
         return shifted(made, extra) if extra else made
+
+    def _decoded(self, node: Node, codes: Part, scaled: Scaled, dims: Shape) -> Part:
+        """A vector's numbers out of its codes."""
+        parts: list[Part | None] = []
+        for tensor in (scaled.scale, scaled.zero):
+            dtype = DTYPE.get(tensor.data_type) if tensor else None
+            if tensor is None:
+                parts.append(None)
+            elif dtype is not None and matrix(tensor.dims) in ((), (1,), dims):
+                spec = PartSpec(dtype, dims, 0) if tensor.dims == dims else PartSpec(dtype, (1,), None)
+                parts.append(self.files.part(tensor, spec))
+            else:
+                raise self.fault(node, f"scales {list(tensor.dims)} for codes {list(dims)}", tensor)
+        scale, zero = parts
+        assert scale is not None
+        return DecodedVector(rows_spec(F32, dims), codes, scale, zero)
 
     def _whole(self, found: dict[str, Tensor]) -> dict[str, Tensor]:
         """Tensors as the architecture has them: fused ones cut up, pieces put together."""
@@ -589,6 +619,8 @@ OPERATORS: Final[Mapping[tuple[str, str], Operator]] = {
     ("", "Gather"): Collector.gather,
     ("", "DequantizeLinear"): Collector.dequantize,
     (CONTRIB, "DequantizeLinear"): Collector.dequantize,
+    ("", "QuantizeLinear"): Collector.quantize,
+    (CONTRIB, "QuantizeLinear"): Collector.quantize,
     ("", "MatMulInteger"): Collector.matmul_integer,
     (CONTRIB, "MatMulNBits"): Collector.matmul_nbits,
     (CONTRIB, "GatherBlockQuantized"): Collector.gather_block_quantized,
