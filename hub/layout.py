@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from hub.dtypes import DTYPES, DType, widens
+from hub.errors import HubError
 from hub.ir.part import ArrayPart, PartSpec, Shape, rows_spec
 from hub.ir.scheme import Scheme, always_fits
 from hub.ir.tensor import Tensor
@@ -180,6 +182,16 @@ class DenseLayout(Layout):
 
 DENSE = {name: DenseLayout(DTYPES[name]) for name in ("f32", "f16", "bf16", "f64")}
 """The dense layouts by name."""
+
+
+@contextmanager
+def naming(tensor: Tensor) -> Iterator[None]:
+    """A fault that is found in the numbers of `tensor` names it, and its file."""
+    try:
+        yield
+    except HubError as error:
+        span = next((part.span for part in tensor.parts.values() if part.span), None)
+        raise error.at(path=span.source.path if span else None, tensor=tensor.stored_name) from None
 
 
 def arrays_of(tensor: Tensor, start: int, stop: int) -> Arrays:

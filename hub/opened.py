@@ -19,7 +19,7 @@ from hub.ir.part import ArrayPart, Part, PartSpec, Shape, row_count, row_length
 from hub.ir.scheme import Field, Scheme, Stored
 from hub.ir.tensor import Packed, Tensor
 from hub.ir.values import Affine, Const, Dense, Quantized, Value
-from hub.layout import Layout, arrays_of
+from hub.layout import Layout, arrays_of, naming
 from hub.plugins import OPENED
 
 if TYPE_CHECKING:
@@ -80,7 +80,8 @@ class _Source:
         high = min(self.tensor.rows, -(-stop // self.step) * self.step)
         if getattr(self.last, "key", None) != (low, high):
             width = row_length(self.tensor.shape)
-            body = self.layout.unpack(arrays_of(self.tensor, low, high), (high - low, width))
+            with naming(self.tensor):
+                body = self.layout.unpack(arrays_of(self.tensor, low, high), (high - low, width))
             assert isinstance(body, Quantized)
             self.last.leaves = dict(_numbers(body, high - low, ""))
             self.last.key = low, high
@@ -95,7 +96,8 @@ class _Source:
         if getattr(self.last, "key", None) != key:
             count = int(np.minimum((blocks + 1) * self.step, self.tensor.rows).sum() - (blocks * self.step).sum())
             arrays = {name: _blocks(part, blocks, self.step) for name, part in self.tensor.parts.items()}
-            body = self.layout.unpack(arrays, (count, row_length(self.tensor.shape)))
+            with naming(self.tensor):
+                body = self.layout.unpack(arrays, (count, row_length(self.tensor.shape)))
             assert isinstance(body, Quantized)
             self.last.leaves = dict(_numbers(body, count, ""))
             self.last.key = key

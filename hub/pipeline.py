@@ -16,7 +16,7 @@ from hub.ir.part import PartSpec, row_length
 from hub.ir.scheme import Scheme
 from hub.ir.tensor import Tensor
 from hub.ir.values import Quantized
-from hub.layout import DenseLayout, Layout, arrays_of
+from hub.layout import DenseLayout, Layout, arrays_of, naming
 from hub.planner import Entry, Plan
 from hub.plugins import Registry
 from hub.quantizer import Calibration
@@ -85,11 +85,8 @@ def weights(tensor: Tensor, layout: Layout, start: int, stop: int) -> F32Array:
         HubError: numbers that the layout refuses, or that cannot be read; names file and tensor.
     """
     shape = (stop - start, row_length(tensor.shape)) if len(tensor.shape) > 1 else (stop - start,)
-    try:
+    with naming(tensor):
         return layout.decode(arrays_of(tensor, start, stop), shape)
-    except HubError as error:
-        span = next(iter(tensor.parts.values())).span
-        raise error.at(path=span.source.path if span else None, tensor=tensor.stored_name) from None
 
 
 def fill(plan: Plan, registry: Registry, output: AtomicOutput, budget: Budget, progress: Progress) -> None:

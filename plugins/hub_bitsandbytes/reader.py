@@ -29,6 +29,7 @@ from hub_safetensors.partners import fault, told
 
 STATE: Final = ".quant_state.bitsandbytes__"
 _MAX_STATE: Final = 1 << 16
+_LARGEST: Final = float(np.finfo(np.float32).max)
 _ABSMAX, _MAP, _NESTED, _NESTED_MAP = ".absmax", ".quant_map", ".nested_absmax", ".nested_quant_map"
 _SCB, _FORMAT = "SCB", "weight_format"
 
@@ -123,7 +124,8 @@ def _state(stored: Tensor, kind: str) -> State:
     offset = None
     if members.raw("nested_blocksize") is not None:
         offset = members.raw("nested_offset")
-        if members.whole("nested_blocksize") != 256 or type(offset) not in (int, float) or not np.isfinite(offset):
+        number = type(offset) in (int, float) and abs(offset) < _LARGEST
+        if members.whole("nested_blocksize") != 256 or not number:
             raise fault(stored, "nested_blocksize must be 256, and nested_offset a number")
     return State(kind, block, (shape[0], shape[1]), None if offset is None else float(offset))
 

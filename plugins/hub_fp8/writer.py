@@ -94,7 +94,23 @@ class Fp8Writer(Writer):
         }
         dtype = "" if is_folder(model) else most_frequent(tensors)
         files, whole, notes = lay_out_folder(weights, model, configured, tokenizer, dtype=dtype, config=config)
-        return files, whole, notes
+        return files, whole, [*notes, *_partial(tensors)]
+
+
+def _partial(tensors: Sequence[Laid]) -> list[str]:
+    """transformers 5.23 (`Fp8Dequantize`) takes the sides of squares from the shape of the scales."""
+    sides = SQUARE.shape
+    names = [
+        t.name
+        for t in tensors
+        if t.layout.startswith(_FAMILY) and any(n > m and n % m for n, m in zip(t.shape, sides, strict=True))
+    ]
+    if not names:
+        return []
+    return [
+        f"{len(names)} matrices are not whole squares of 128x128: vLLM reads that, transformers decodes it wrongly or "
+        f"refuses (first {names[0]})"
+    ]
 
 
 def _layout(tensor: Tensor) -> str:
