@@ -44,8 +44,8 @@ def _looked(tensor: Tensor, source: Layout, target: Layout) -> Holding:
 
 
 def keeper(tensor: Tensor, candidates: Iterable[Layout]) -> Layout | None:
-    """The first of some layouts that keeps every weight of a tensor's codes, before all others one that does so whatever
-    its numbers are; if none does, the one that keeps the codes and rounds least.
+    """The first of some layouts that keeps every weight of a tensor's codes, at best whatever its numbers are; if none
+    does, the one that keeps the codes and rounds least.
 
     Returns:
         None for a tensor of plain numbers, and where none keeps codes.

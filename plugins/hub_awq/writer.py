@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hub.api import Assignment, Configured, Laid, Model, PlannedFile, Request, Tensor, Tokenizer, Writer
-from hub_awq.layouts import BITS, make
+from hub_awq.layouts import BITS, AwqLayout, make
 from hub_safetensors.chosen import assignments, choose
 from hub_safetensors.linear_layers import refuse_conv1d
 from hub_safetensors.new_folder import lay_out_folder
@@ -28,14 +28,18 @@ class AwqWriter(Writer):
         self, tensors: Sequence[Tensor], configured: Configured | None, request: Request
     ) -> tuple[Sequence[Assignment], Sequence[str]]:
         refuse_conv1d(configured, "awq")
-        choice = choose(tensors, configured, request, (BITS,), usual=Parameters(BITS, 128), order=False)
 
         def spell(told: Parameters) -> str:
             return f"awq.gemm/{told}"
 
-        def fits(tensor: Tensor, told: Parameters) -> str | None:
-            return make(spell(told)).fits(tensor.shape)
+        def layout_of(told: Parameters) -> AwqLayout:
+            return make(spell(told))
 
+        def fits(tensor: Tensor, told: Parameters) -> str | None:
+            return layout_of(told).fits(tensor.shape)
+
+        usual = Parameters(BITS, 128)
+        choice = choose(tensors, configured, request, (BITS,), usual=usual, order=False, layout_of=layout_of)
         return assignments(tensors, configured, request, choice, spell, fits, format="awq"), list(choice.notes)
 
     def lay_out(

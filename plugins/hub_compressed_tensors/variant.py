@@ -20,10 +20,12 @@ from hub.api import (
     Stored,
     Tensor,
     UsageError,
+    keeper,
     printable,
     scheme_of,
 )
 from hub_compressed_tensors.form import Form
+from hub_compressed_tensors.layouts import make
 
 KEEP: Final = "keep"
 _INTS: Final = re.compile(r"([2-8])bit(?:-g([1-9][0-9]{0,5})|-(channel))?(?:-(a?sym))?")
@@ -97,19 +99,22 @@ def kept(scheme: Scheme | DType, tensor: Tensor) -> str:
         return ""
     if tensor.layout.startswith("ct."):
         return tensor.layout
-    plain = scheme.offset == Const(0.0) and isinstance(scheme.groups, Blocks)
-    if not plain or not isinstance(scheme.groups, Blocks):
+    if not isinstance(scheme.groups, Blocks):
         return ""
+    offset = scheme.offset != Const(0.0)
     if scheme.values == TWICE_E2M1 and isinstance(scheme.scale, Scheme):
         return {16: "ct.nvfp4", 32: "ct.mxfp4"}.get(scheme.groups.shape[1], "")
     if not isinstance(scheme.values, Affine):
         return ""
     form = Form(scheme.values.bits, scheme.groups, _scale(scheme), _is_asymmetric(scheme))
     if scheme.values.dtype is not None:
-        return f"ct.float/{replace(form, codes=scheme.values.dtype.name).text()}"
+        return "" if offset else f"ct.float/{replace(form, codes=scheme.values.dtype.name).text()}"
     across = scheme.groups.shape[1]
     if scheme.groups.shape[0] != 1 or not 2 <= form.bits <= 8 or (across and tensor.shape[1] % across):
         return ""
+    if offset:  # zero points, where they are whole numbers
+        layout = keeper(tensor, [make(f"ct.pack/{replace(form, asym=asym).text()}") for asym in (False, True)])
+        return layout.name if layout else ""
     return f"ct.pack/{form.text()}"
 
 

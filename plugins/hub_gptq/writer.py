@@ -52,17 +52,20 @@ class GptqWriter(Writer):
         turned = linear_layers(configured, turned=True)
         stored = {t.name: t for t in tensors}
         tensors = [transposed(t) if is_linear(t.name, turned, configured) else t for t in tensors]
-        choice = choose(
-            tensors, configured, request, WIDTHS, usual=Parameters(4, 128, symmetric=True), order=True,
-            layers=linear_layers(configured) | turned,
-        )  # fmt: skip
 
         def spell(told: Parameters) -> str:
             return f"gptq.{'v1' if told.symmetric else 'v2'}/{told}"
 
-        def fits(tensor: Tensor, told: Parameters) -> str | None:
-            return make(spell(told)).fits(tensor.shape)
+        def layout_of(told: Parameters) -> GptqLayout:
+            return make(spell(told))
 
+        def fits(tensor: Tensor, told: Parameters) -> str | None:
+            return layout_of(told).fits(tensor.shape)
+
+        choice = choose(
+            tensors, configured, request, WIDTHS, usual=Parameters(4, 128, symmetric=True), order=True,
+            layers=linear_layers(configured) | turned, layout_of=layout_of,
+        )  # fmt: skip
         made = assignments(tensors, configured, request, choice, spell, fits, format="gptq")
         made = [
             _head(one if one.layout.startswith("gptq.") else replace(one, tensor=stored[one.tensor.name]))

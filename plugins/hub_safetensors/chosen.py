@@ -19,11 +19,13 @@ from hub.api import (
     Configured,
     Const,
     DType,
+    Layout,
     Request,
     Scheme,
     Stored,
     Tensor,
     UsageError,
+    keeper,
     printable,
     scheme_of,
 )
@@ -63,6 +65,7 @@ def choose(
     usual: Parameters,
     order: bool,
     layers: frozenset[str] | None = None,
+    layout_of: Callable[[Parameters], Layout],
 ) -> Choice:
     """Resolve a variant such as `4bit-g128-sym`, `4bit-g128` or none at all.
 
@@ -71,6 +74,7 @@ def choose(
         usual: what floats become where nobody says otherwise.
         order: whether the format can tell groups by an index.
         layers: the matrices that may be quantized, where these are not those of class Linear.
+        layout_of: the layout for parameters; it tells whether offsets can be zero points.
 
     Raises:
         UsageError: a variant that the format does not have, or a model whose layers are not known.
@@ -80,7 +84,9 @@ def choose(
         raise UsageError("which of its tensors are layers' matrices is not known of this architecture")
     asked = _asked(request.variant, widths)
     schemes = {t.name: scheme_of(t) for t in tensors if is_linear(t.name, layers, configured)}
-    found = {t.name: (t, told) for t in tensors if (told := _told(schemes.get(t.name), t, widths)) is not None}
+    found = {
+        t.name: (t, told) for t in tensors if (told := _told(schemes.get(t.name), t, widths, layout_of)) is not None
+    }
     if asked is not None:
         base = asked
         own = {name: told for name, (_, told) in found.items() if (told.bits, told.group) == (base.bits, base.group)}
@@ -180,11 +186,13 @@ def _ruled(word: str, base: Parameters, tensor: Tensor, format: str) -> Paramete
     return replace(told, symmetric=base.symmetric) if not word.endswith("sym") else told
 
 
-def _told(scheme: Scheme | DType | None, tensor: Tensor, widths: Collection[int]) -> Parameters | None:
+def _told(
+    scheme: Scheme | DType | None, tensor: Tensor, widths: Collection[int], layout_of: Callable[[Parameters], Layout]
+) -> Parameters | None:
     """The parameters that keep the codes of a scheme, if it is one of integers with a stored scale for each group."""
     if not isinstance(scheme, Scheme) or not isinstance(scheme.values, Affine) or scheme.values.dtype is not None:
         return None
-    if not isinstance(scheme.scale, Stored) or scheme.offset != Const(0.0) or scheme.signs:
+    if not isinstance(scheme.scale, Stored) or scheme.signs:
         return None
     bits = min((width for width in widths if width >= scheme.values.bits), default=None)
     if bits is None:
@@ -193,8 +201,17 @@ def _told(scheme: Scheme | DType | None, tensor: Tensor, widths: Collection[int]
         high, group = scheme.groups.shape
         if high != 1:
             return None
+        if scheme.offset != Const(0.0):
+            return _of_offsets(tensor, Parameters(bits, group or -1), layout_of)
         return Parameters(bits, group or -1, symmetric=isinstance(scheme.zero, Const))
-    if scheme.groups.groups < 2 or tensor.shape[-1] % scheme.groups.groups:
+    if scheme.offset != Const(0.0) or scheme.groups.groups < 2 or tensor.shape[-1] % scheme.groups.groups:
         return None
     group = tensor.shape[-1] // scheme.groups.groups
     return Parameters(bits, group, symmetric=isinstance(scheme.zero, Const), ordered=True)
+
+
+def _of_offsets(tensor: Tensor, told: Parameters, layout_of: Callable[[Parameters], Layout]) -> Parameters | None:
+    """The parameters in which offsets are zero points, if these are whole numbers: the middle for all, or any."""
+    tried = {layout_of(one): one for one in (replace(told, symmetric=True), told)}
+    layout = keeper(tensor, tried)
+    return tried[layout] if layout else None

@@ -33,6 +33,7 @@ def config(family: str, **changes: Any) -> dict[str, Any]:
     made |= {"vocab_size": 256, "hidden_size": hidden, "intermediate_size": 256, "num_hidden_layers": 2, "head_dim": 32}
     if family == "gpt2":
         made |= {"n_embd": hidden, "n_layer": 2}
+        made.pop("intermediate_size")
     if family == "qwen3_moe":
         made |= {"moe_intermediate_size": 128}
     if family == "gemma3":
