@@ -31,6 +31,9 @@ ROOM = 0x1FF
 ``scale * (code - zero)`` does: codes and zero points of 8 bits take nine."""
 
 
+NEAR = 1 / 16
+"""Of a step between codes: an offset as near to a whole number of scales is that number, rounded where it was stored. A
+larger change would move all weights of a group by what rounding anew moves them to and fro."""
 FAR = 1 << 14
 """No code of 8 bits that moves as far is a code; sums of it are still integers of 16 bits."""
 
@@ -392,7 +395,8 @@ def _integers(
     form_changes = isinstance(target.offset, Const) != (not np.any(offset))
     if isinstance(target.offset, Const):
         if np.any(offset):
-            whole = _whole_offsets(offset, scale)
+            to_be = target.zero.value - shift if isinstance(target.zero, Const) else (to_low + to_high + 1) / 2 - shift
+            whole = _whole_offsets(offset, scale, lost, to_be - zero)
             zero, offset = zero + whole, np.zeros_like(offset)
         move = target.zero.value - zero if isinstance(target.zero, Const) else np.full_like(zero, shift)
         zero = zero + move
@@ -411,13 +415,17 @@ def _integers(
     return _moved(body, grid, move, (to_low, to_high), target.values), zero, offset
 
 
-def _whole_offsets(offset: Array, scale: Array) -> Array:
-    """Zero points that mean the same as offsets."""
+def _whole_offsets(offset: Array, scale: Array, lost: list[tuple[str, float]], free: Array) -> Array:
+    """Zero points that mean the same as offsets, or nearly; `free` where every one does."""
     with np.errstate(all="ignore"):
-        zero = np.where(offset == 0, 0.0, -offset / scale)
-    if not np.all(zero == np.rint(zero)) or np.any(zero * scale != -offset):
-        raise Misfit("offsets are not whole numbers of scales")
-    return np.asarray(zero)
+        zero = np.where(offset == 0, np.where(scale == 0, free, 0.0), -offset / scale)
+        whole = np.rint(zero)
+        change = np.abs(whole * scale + offset)
+        if not np.all(np.abs(zero - whole) <= NEAR):  # one is NaN or infinite where a scale is 0
+            raise Misfit("offsets are not whole numbers of scales")
+    if np.any(change):
+        lost.append(("offsets are rounded to whole zero points", float(change.max())))
+    return np.asarray(whole)
 
 
 def _moved(body: Quantized, grid: _Grid, move: Array, allowed: tuple[int, int], values: Affine) -> Part:

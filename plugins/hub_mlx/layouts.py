@@ -121,7 +121,7 @@ class Form:
         Raises:
             UsageError: it spells none, or none that MLX has.
         """
-        found = re.fullmatch(r"(\d)bit-g(\d{1,3})(?:-(bf16|f32))?", text)
+        found = re.fullmatch(r"(\d)bit-g([1-9]\d{1,2})(?:-(bf16|f32))?", text)
         form = cls(int(found[1]), int(found[2]), found[3] or "f16") if found else None
         if form is None or form.bits not in WIDTHS or form.group not in GROUPS:
             raise UsageError(
