@@ -12,7 +12,7 @@ FAMILIES = {
     ),
     "onnx.rows": (
         "8bit-g32-zero", "8bit-g32-offset", "8bit-g16-signed", "4bit-g32-zero", "4bit-g16-signed", "2bit-g32-zero",
-        "4bit-channel-zero", "8bit-channel-signed", "8bit-tensor-zero",
+        "4bit-channel-zero", "8bit-channel-signed",
     ),
     "ort.MatMulNBits": (
         "2bit-g16-offset", "2bit-g64", "4bit-g32", "4bit-g32-offset", "4bit-g128-floatzero", "8bit-g32",
@@ -32,11 +32,14 @@ def hub_formats() -> list[Format]:
             reader="hub_onnx.reader:OnnxReader",
             writer="hub_onnx.writer:OnnxWriter",
             variants={
-                "f32": "32-bit floats, computed in 32 bits",
+                "f32": "plain operators and 32-bit floats, computed in 32 bits",
                 "f16": "16-bit floats, computed in 32 bits",
-                "8bit-g32": "8-bit codes in groups of 32",
-                "4bit-g32": "4-bit codes in groups of 32",
-                "weights": "weights without a graph, as the source has them",
+                "4bit-g32": "4-bit codes, 32 weights to a scale; groups of 16, 64 and 128 are spelled alike",
+                "8bit-g32": "8-bit codes; -sym or -asym behind any says whether groups have zero points",
+                "genai": "onnxruntime's own operators, for onnxruntime-genai; codes as the source has them",
+                "genai-f16": "the same with 16-bit floats",
+                "genai-4bit-g32": "the same with 4-bit codes, and so on",
+                "weights": "weights without a graph, as the source has them, for families that have none",
             },
         )
     ]

@@ -251,11 +251,11 @@ class Rows(Columns):
 
     def fits(self, shape: Shape) -> str | None:
         reason = Codes.fits(self, shape)
-        groups = self.told.groups(shape[-1])
         if reason is None and shape[1] % self.per:
             return f"{self.per} columns share a byte, and {shape[1]} columns are no multiple of that"
         if reason is None and self.told.kind == "zero":
             high, wide = self.told.blocks.shape
+            groups = self.told.groups(shape[1])
             if (wide and groups % self.per) or (high and not wide and shape[0] % self.per):
                 return f"{self.per} zero points share a byte, {shape[0]} rows of {groups} do not fill whole ones"
         return reason

@@ -198,12 +198,12 @@ def _metadata(model: ModelProto, name: str) -> dict[str, Any]:
     producer = " ".join(word for word in (model.producer, model.producer_version) if word)
     opsets = {domain or "ai.onnx": version for domain, version in model.opsets.items()}
     return {
+        **shown,
         "file": name,
         "ir_version": model.ir_version,
         "opsets": opsets,
         "producer": producer,
         "nodes": len(model.graph.nodes),
-        "metadata": shown,
     }
 
 

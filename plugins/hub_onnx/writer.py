@@ -78,7 +78,7 @@ class OnnxWriter(Writer):
         decoder = None if flavour == "weights" else _decoder(flavour, configured, weights, level)
         metadata = {
             "hub.version": HUB_VERSION,
-            "hub.source_format": model.format,
+            "hub.source_format": str(model.metadata.get("hub.source_format", model.format)),
             "hub.flavour": flavour,
             "hub.tensors": json_bytes({tensor.name: tensor.layout for tensor in tensors}, compact=True)
             .decode()
