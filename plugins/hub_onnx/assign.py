@@ -184,7 +184,8 @@ def _own(scheme: Scheme | DType) -> str:
 
 
 def _plain(tensor: Tensor, asked: str | Integers | None) -> str:
-    """The type of a tensor that is no matrix: its own, but for those of more than one axis what is asked."""
-    if isinstance(asked, str) and len(tensor.shape) > 1:
+    """The type of a tensor that is no matrix: its own, but f32 where all is asked to be, and for those of more than one
+    axis what is asked."""
+    if asked == "f32" or (isinstance(asked, str) and len(tensor.shape) > 1):
         return asked
     return _own(scheme_of(tensor))

@@ -61,12 +61,13 @@ class Build:
 
         Args:
             inputs: names of values, "" for those left out.
-            outputs: names of what it gives, or how many.
+            outputs: names of what it gives, "" for one that is called like the node; or how many.
             attributes: int, float, str, or sequences of one of these; those that are None are left out.
         """
         name = self._free(f"{self.scope}/{op}" if self.scope else f"/{op}")
         if isinstance(outputs, int):
-            outputs = [name] if outputs == 1 else [f"{name}.{i}" for i in range(outputs)]
+            outputs = [""] if outputs == 1 else [f"{name}.{i}" for i in range(outputs)]
+        outputs = [value or name for value in outputs]
         if domain:
             self.need(1, domain)
         told = {key: _attribute(value) for key, value in attributes.items() if value is not None}

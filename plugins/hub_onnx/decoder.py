@@ -154,7 +154,7 @@ class Decoder:
             (made, *_) = self.build.emit_many(
                 "Attention",
                 (q, k, v, seen, *past),
-                (f"{self.build.scope}/Attention.{self._layer}", *present),
+                ("", *present),
                 q_num_heads=heads,
                 kv_num_heads=kv_heads,
                 scale=float(given["scale"]),

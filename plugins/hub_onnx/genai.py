@@ -28,7 +28,7 @@ class GenaiDecoder(Decoder):
         (made, *_) = self.build.emit_many(
             "GroupQueryAttention",
             (q, k, v, *past, self._last(), self._total(), "", "", "", "", sinks),
-            (f"{self.build.scope}/Attention.{self._layer}", *present),
+            ("", *present),
             domain=MICROSOFT,
             num_heads=heads,
             kv_num_heads=kv_heads,
