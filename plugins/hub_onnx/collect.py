@@ -146,8 +146,10 @@ class Collector:
     def gather(self, scope: Scope, node: Node) -> None:
         """Rows of a table; codes of rows are looked at where they are turned into numbers."""
         table = follow(scope, node.inputs[0])
-        if table is None or len(table.dims) != 2 or node.get("axis", 0) != 0 or scope.constant(node.inputs[1]):
+        if table is None or len(table.dims) != 2 or node.get("axis", 0) != 0:
             return
+        if scope.constant(node.inputs[1]) and self.names.canonical(table.tensor.name) is None:
+            return  # some rows of a table of the exporter's own
         if table.scaled is not None or table.tensor.data_type in FLOATS:
             self._matrix(scope, node, node.inputs[0], rows=True)
 
@@ -281,7 +283,7 @@ class Collector:
         dtype = DTYPE.get(traced.tensor.data_type)
         if traced.tensor.data_type not in FLOATS or dtype is None:
             return False
-        if 1 in traced.dims and scope_of(node.name) and not self.names.canonical(traced.tensor.name):
+        if 1 in traced.dims and scope_of(node) and not self.names.canonical(traced.tensor.name):
             return False  # an outer product, as of positions and frequencies
         by_columns = rows == traced.turned
         shape = traced.dims[::-1] if by_columns else traced.dims
@@ -404,7 +406,7 @@ class Collector:
     # Names
 
     def _vector_name(self, vector: Vector) -> str | None:
-        scope = scope_of(vector.node.name)
+        scope = scope_of(vector.node)
         for spelled in (vector.traced.tensor.name, f"{scope}.{vector.role}" if scope else ""):
             name = self.names.canonical(spelled) if spelled else None
             shape = self._wanted(name) if name else None
@@ -447,7 +449,7 @@ class Collector:
         own = self.names.canonical(group[0].tensor.name)
         places: dict[str, Use] = {}
         for use in group:
-            scope = scope_of(use.node.name)
+            scope = scope_of(use.node)
             place = self.names.canonical(f"{scope}.weight") if scope else None
             if place is not None:
                 places.setdefault(place, use)

@@ -193,11 +193,6 @@ class _Decoder:
             entry = self.message("OperatorSetIdProto", span)
             domain = self.text(entry.get("domain"), "a domain")
             opsets["" if domain == "ai.onnx" else domain] = _signed(entry.get("version", 0))
-        metadata: dict[str, str] = {}
-        for span in told.get("metadata_props", ()):
-            entry = self.message("StringStringEntryProto", span)
-            key = self.text(entry.get("key"), "a key of the metadata")
-            metadata[key] = self.text(entry.get("value"), f"the value of {printable(key, 40)}", MAX_METADATA)
         functions = [
             self.text(self.message("FunctionProto", span).get("name"), "a function's name")
             for span in told.get("functions", ())
@@ -206,11 +201,19 @@ class _Decoder:
             _signed(told.get("ir_version", 0)),
             opsets,
             self.graph(told["graph"], 0),
-            metadata,
+            self.metadata(told.get("metadata_props", ()), MAX_METADATA),
             self.short(told.get("producer_name"), "producer_name"),
             self.short(told.get("producer_version"), "producer_version"),
             functions,
         )
+
+    def metadata(self, spans: Sequence[Span], limit: int) -> dict[str, str]:
+        out: dict[str, str] = {}
+        for span in spans:
+            entry = self.message("StringStringEntryProto", span)
+            key = self.text(entry.get("key"), "a key of the metadata")
+            out[key] = self.text(entry.get("value"), f"the value of {printable(key, 40)}", limit)
+        return out
 
     def graph(self, span: Span, depth: int) -> Graph:
         if depth > MAX_DEPTH:
@@ -241,6 +244,7 @@ class _Decoder:
             attributes,
             self.text(told.get("name"), "a node's name"),
             "" if domain == "ai.onnx" else domain,
+            self.metadata(told.get("metadata_props", ()), MAX_TEXT),
         )
 
     def attribute(self, span: Span, depth: int) -> tuple[str, Attribute | None]:

@@ -39,6 +39,7 @@ class Node:
         attributes: by name.
         name: its own name, which tells where in the network it stands.
         domain: "" for ONNX's own operators, or as ``com.microsoft``.
+        metadata: what the exporter says of it; not written.
     """
 
     op: str
@@ -47,6 +48,7 @@ class Node:
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     name: str = ""
     domain: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     def get(self, name: str, default: _T) -> Any | _T:
         """The value of an attribute, or `default`."""

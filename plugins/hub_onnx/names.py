@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from hub.api import Configured, Shape
+from hub_onnx.model import Node
 
 _MARKS: Final = re.compile(
     r"(?:_DQ)?_[QU]\d+(?:G\d+)?$|_quantized$|_transposed$|_dequantized$|_fp16$|_scales?$|_zero_points?$|_zp$"
@@ -20,6 +21,9 @@ _MARKS: Final = re.compile(
 """What quantizers and optimizers put behind the name of a tensor."""
 _OPERATORS: Final = re.compile(r"\.(?:MatMul(?:NBits)?|Gemm|Add|Gather|LayerNorm|layernorm)(?=\.|$)")
 """Parts of names that say what a node does, not where it stands."""
+_SCOPES: Final = "pkg.torch.onnx.name_scopes"
+"""Where PyTorch's exporter names the modules around a node, from outside to inside, and the node last."""
+_QUOTED: Final = re.compile("'([^']*)'")
 _FINAL_NORM: Final = re.compile(r"(?:^|\.)layers\.\d+\.final_norm_layernorm(?=\.)")
 FUSED: Final[Mapping[str, tuple[str, ...]]] = {
     "qkv_proj": ("q_proj", "k_proj", "v_proj"),
@@ -134,9 +138,13 @@ def spellings(name: str) -> Iterator[str]:
     yield name.replace(".attn.", ".self_attn.")
 
 
-def scope_of(node: str) -> str:
-    """The module that a node stands in: ``model.layers.0.mlp.up_proj`` of ``/model/layers.0/mlp/up_proj/MatMul``."""
-    path = [part for part in node.split("/") if part]
+def scope_of(node: Node) -> str:
+    """The module that a node stands in: ``model.layers.0.mlp.up_proj`` of ``/model/layers.0/mlp/up_proj/MatMul``, or
+    what PyTorch's exporter says of it."""
+    told = _QUOTED.findall(node.metadata.get(_SCOPES, "")[:4096])
+    if len(told) > 1:
+        return str(told[-2])
+    path = [part for part in node.name.split("/") if part]
     return ".".join(path[:-1])
 
 

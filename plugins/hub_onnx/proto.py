@@ -136,6 +136,7 @@ MESSAGES: Mapping[str, Mapping[str, Field]] = {
         "doc_string": Field(6, "string"),
         "domain": Field(7, "string"),
         "overload": Field(8, "string"),
+        "metadata_props": _message("StringStringEntryProto", 9, repeated=True),
     },
     "AttributeProto": {
         "name": Field(1, "string"),
