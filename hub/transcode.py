@@ -18,7 +18,7 @@ import hub_native
 from hub.decoding import decode
 from hub.dtypes import F16, I8, U8, DType, widens
 from hub.errors import ConfigError
-from hub.ir.groups import Blocks, Index
+from hub.ir.groups import Blocks, Groups, Index
 from hub.ir.part import ArrayPart, Part, PartSpec
 from hub.ir.scheme import Field, Scheme, Stored, misfit
 from hub.ir.values import Affine, Codebook, Const, Dense, Quantized, Value
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 ROOM = 0x1FF
 """Low bits of an f32 scale that must be clear for ``scale * code + offset`` to round no more than
 ``scale * (code - zero)`` does: codes and zero points of 8 bits take nine."""
-
-
+MULTIPLES = "scales are small multiples of one number for some neighbours there"
 NEAR = 1 / 16
 """Of a step between codes: an offset as near to a whole number of scales is that number, rounded where it was stored. A
 larger change would move all weights of a group by what rounding anew moves them to and fro."""
@@ -210,7 +209,9 @@ def _structure(source: Scheme, target: Scheme) -> str | None:
         return f"groups {source.groups} cannot be told as {target.groups}"
     for name in ("scale", "offset", "zero"):
         mine, theirs = getattr(source, name), getattr(target, name)
-        if isinstance(theirs, Scheme) and not (source.groups == target.groups and _nested_fits(mine, theirs)):
+        if not isinstance(theirs, Scheme) or (source.groups == target.groups and _nested_fits(mine, theirs)):
+            continue
+        if not _is_product(theirs, target.groups):
             return f"{name}: it is quantized itself there"
     if isinstance(target.scale, Const) and source.scale != target.scale:
         return "it has no scale of its own for each group"
@@ -224,6 +225,14 @@ def _structure(source: Scheme, target: Scheme) -> str | None:
 def _nested_fits(mine: Field, theirs: Scheme) -> bool:
     """Whether a scale that is quantized itself can always be told as another such."""
     return mine == theirs or (isinstance(mine, Scheme) and misfit(mine, theirs) is None)
+
+
+def _is_product(field: Scheme, groups: Groups) -> bool:
+    """Whether numbers of groups in a row are small integers times one of them all, as K-quants have scales."""
+    one_row = isinstance(groups, Blocks) and groups.shape[0] == 1
+    several = isinstance(field.groups, Blocks) and field.groups.shape[0] == 1 and field.groups.shape[1] > 0
+    plain = isinstance(field.values, Affine) and field.values.dtype is None and isinstance(field.scale, Stored)
+    return one_row and several and plain and field.zero == field.offset == Const(0.0)
 
 
 def _groups_nest(source: Scheme, target: Scheme) -> bool:
@@ -247,6 +256,8 @@ def _scale_doubts(source: Field, target: Field) -> list[str]:
         return []
     if isinstance(target, Stored) and target.dtype.name in ("f32", "f64"):
         return []
+    if isinstance(target, Scheme):
+        return [] if _nested_fits(source, target) else [MULTIPLES]
     return (
         [] if source == target else [f"scales are rounded to {target.dtype}" if isinstance(target, Stored) else "scale"]
     )
@@ -356,8 +367,9 @@ class _Grid:
         """`numbers` as the target keeps them."""
         if isinstance(field, Scheme):
             mine = getattr(self.source, "zero" if what == "zero point" else what)
-            assert isinstance(mine, Scheme)
-            return was if mine == field or not isinstance(was, Quantized) else carry(was, mine, field).body
+            if isinstance(mine, Scheme) and self.source.groups == self.target.groups and _nested_fits(mine, field):
+                return was if mine == field or not isinstance(was, Quantized) else carry(was, mine, field).body
+            return _factored(numbers, field)
         if isinstance(field, Const):
             if np.any(numbers != field.value):
                 raise Misfit(f"{what}s differ, the target has {field.value:g} for all")
@@ -367,6 +379,44 @@ class _Grid:
         if np.any(change != 0):
             lost.append((f"{what}s are rounded to {field.dtype}", float(change.max())))
         return Dense(ArrayPart(kept, PartSpec(field.dtype, kept.shape, 0, max(1, self.per_row))))
+
+
+def _factored(numbers: Array, field: Scheme) -> Quantized:
+    """Numbers per group as integers times a stored number for some neighbours, each product exact.
+
+    The largest of the neighbours gets the largest integer that works, which is what quantizers give it.
+    """
+    assert isinstance(field.groups, Blocks) and isinstance(field.values, Affine) and isinstance(field.scale, Stored)
+    rows, count = numbers.shape
+    size = field.groups.shape[1]
+    if count % size:
+        raise Misfit(MULTIPLES)
+    blocks = numbers.reshape(-1, size)
+    low, high = _range(field.values)
+    top = np.take_along_axis(blocks, np.abs(blocks).argmax(axis=1)[:, None], axis=1)
+    one, codes = top.copy(), np.zeros(blocks.shape, np.int64)
+    for some in (slice(0, 16), slice(16, None)):  # most that do not work are found out by the first
+        left = np.flatnonzero(top[some, 0]) + some.start
+        for most in range(high, 0, -1):
+            tried = (top[left] / most).astype(np.float32).astype(field.scale.dtype.numpy()).astype(np.float64)
+            whole = np.rint(blocks[left] / tried)
+            works = ((whole * tried == blocks[left]) & (whole >= low) & (whole <= high)).all(axis=1)
+            one[left[works]], codes[left[works]] = tried[works], whole[works]
+            left = left[~works]
+            if not len(left):
+                break
+        else:
+            raise Misfit(MULTIPLES)
+    dtype = I8 if field.values.signed else U8
+    kept = one.reshape(rows, -1).astype(field.scale.dtype.numpy())
+    integers = codes.reshape(rows, count).astype(dtype.numpy())
+    return Quantized(
+        (rows, count),
+        ArrayPart(integers, PartSpec(dtype, integers.shape)),
+        field.values,
+        Dense(ArrayPart(kept, PartSpec(field.scale.dtype, kept.shape))),
+        field.groups,
+    )
 
 
 def _stored(numbers: Array, dtype: DType, what: str) -> Array:

@@ -9,7 +9,7 @@ from hub_gguf.types import BY_NAME, SCALED
 CANDIDATES = (
     *(BY_NAME[name].layout for name in ("Q4_0", "Q5_0", "Q8_0", "MXFP4", "NVFP4")),
     *(kind.scaled_layout for kind in SCALED),
-    *(BY_NAME[name].layout for name in ("Q4_1", "Q5_1")),
+    *(BY_NAME[name].layout for name in ("Q4_1", "Q5_1", "Q4_K", "Q5_K")),
 )
 """Smallest first; those with an offset last, since it is rounded."""
 

@@ -218,6 +218,31 @@ def test_ggml_and_back_is_the_same_bytes(ggml, mlx):
     assert again["blocks"].tobytes() == blocks.tobytes()
 
 
+@pytest.mark.parametrize(("ggml", "mlx"), [("Q4_K", "affine/4bit-g32-f32"), ("Q5_K", "affine/5bit-g32-f32")])
+def test_k_quants_and_back_is_the_same_bytes(ggml, mlx):
+    """MLX has products of scales; what they are products of is found again."""
+    gguf = pytest.importorskip("gguf")
+    shape = 40, 512
+    rows = np.random.RandomState(5).randn(*shape).astype(np.float32) * np.float32(0.02)
+    rows[3], rows[4], rows[5] = 0, np.abs(rows[4]), rows[5] * 40
+    blocks = registry().quantizer(f"ggml.{ggml}").quantize(rows, Calibration())["blocks"]
+    holding, packed = carried(f"ggml.{ggml}", f"mlx.{mlx}", {"blocks": blocks}, shape)
+    assert holding.fidelity == "exact"
+    wanted = gguf.quants.dequantize(blocks, gguf.GGMLQuantizationType[ggml])
+    np.testing.assert_array_equal(registry().layout(f"mlx.{mlx}").decode(packed, shape), wanted)
+    holding, again = carried(f"mlx.{mlx}", f"ggml.{ggml}", packed, shape)
+    assert holding.fidelity == "exact"
+    np.testing.assert_array_equal(gguf.quants.dequantize(again["blocks"], gguf.GGMLQuantizationType[ggml]), wanted)
+    assert again["blocks"].tobytes() == blocks.tobytes()
+    packed["scales"][7, 9] *= np.float32(1.0001)
+    body = registry().layout(f"mlx.{mlx}").unpack(packed, shape)
+    holding = registry().layout(f"ggml.{ggml}").can_hold(registry().layout(f"mlx.{mlx}").scheme(shape), shape, body)
+    assert (holding.fidelity, holding.reason) == (
+        "lossy",
+        "scales are small multiples of one number for some neighbours there",
+    )
+
+
 def test_half_the_groups_of_mlx_have_negative_scales_and_stay():
     random = np.random.RandomState(6)
     shape = 16, 256
