@@ -93,7 +93,7 @@ def _joined(tensors: Mapping[str, Tensor], prefix: str, settings: Settings, size
         stored[BIASES] = partner(tensors, prefix, BIASES, beside=SCALES)
     else:
         layout = f"mlx.{told.mode}"
-        if f"{prefix}.{GLOBAL}" in tensors:
+        if told.mode == "nvfp4" and f"{prefix}.{GLOBAL}" in tensors:
             layout, stored[GLOBAL] = f"{layout}/scaled", tensors[f"{prefix}.{GLOBAL}"]
     for role in (BIASES, GLOBAL):
         if f"{prefix}.{role}" in tensors and role not in stored:

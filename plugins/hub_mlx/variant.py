@@ -55,7 +55,7 @@ class Variant:
         if made.bits not in WIDTHS or made.group not in GROUPS:
             raise UsageError(
                 f"mlx has no variant {printable(word)!r}; known: {', '.join((*FLOATS, *list(USUAL)[1:], *MIXTURES))}, "
-                f"4bit, 4bit-g64 and the like, of {', '.join(map(str, WIDTHS))} bits and groups of "
+                f"4bit-g64, 8bit-g64 and the like, of {', '.join(map(str, WIDTHS))} bits and groups of "
                 f"{', '.join(map(str, GROUPS))}"
             )
         return made

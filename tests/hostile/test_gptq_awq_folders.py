@@ -5,41 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from hostile_folders import read, write
 from hostile_run import accepted, refused
 
 import hub
 
 PREFIX = "model.layers.0.self_attn.k_proj"
 TINY = Path(__file__).parents[1] / "data" / "tiny-llama"
-
-
-def read(folder: Path) -> tuple[dict[str, Any], dict[str, tuple[str, list[int], bytes]]]:
-    """Settings, and tensors by name: type, shape, bytes."""
-    raw = (folder / "model.safetensors").read_bytes()
-    length = int.from_bytes(raw[:8], "little")
-    header = json.loads(raw[8 : 8 + length])
-    header.pop("__metadata__")
-    data = raw[8 + length :]
-    tensors = {n: (i["dtype"], i["shape"], data[slice(*i["data_offsets"])]) for n, i in header.items()}
-    return json.loads((folder / "config.json").read_text()), tensors
-
-
-def write(folder: Path, config: dict[str, Any], tensors: dict[str, tuple[str, list[int], bytes]]) -> Path:
-    header, at = {}, 0
-    for name, (dtype, shape, data) in tensors.items():
-        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + len(data)]}
-        at += len(data)
-    text = json.dumps(header).encode()
-    (folder / "model.safetensors").write_bytes(
-        len(text).to_bytes(8, "little") + text + b"".join(data for _, _, data in tensors.values())
-    )
-    (folder / "config.json").write_text(json.dumps(config))
-    (folder / "quantize_config.json").unlink(missing_ok=True)
-    return folder
 
 
 @pytest.fixture(scope="module")
