@@ -58,6 +58,8 @@ class Setting:
         why: where the limit comes from.
         rounds: whether the program rounds activations in this setting. Then a model that makes much of that is
             allowed more; see `hub.verification.consumers`.
+        positions: tokens at the beginning of a sequence that can be compared, where the program is known to compute
+            something else behind them (a sliding window that it does not have); None for all. `summary` says why.
         values: what `Check.open` is told; plain JSON values.
     """
 
@@ -66,6 +68,7 @@ class Setting:
     limit: float
     why: str
     rounds: bool = False
+    positions: int | None = None
     values: Mapping[str, Any] = field(default_factory=dict)
 
 

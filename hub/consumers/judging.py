@@ -11,7 +11,7 @@ import contextlib
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -161,15 +161,25 @@ def _ask(
         for setting in settings:
             mine = os.path.join(place, f"{index}-{len(runs)}")
             os.mkdir(mine)
-            answer = process.ask(each.chosen, setting, task, mine)
+            answer = process.ask(each.chosen, setting, _shortened(task, setting), mine)
             runs.append(Ran(setting, answer, limit=setting.limit, why=setting.why, fault=answer.fault))
             progress.advance(nbytes)
     return asked
 
 
+def _shortened(task: process.Task, setting: Setting) -> process.Task:
+    """The task with no more of each sequence than can be compared."""
+    if setting.positions is None:
+        return task
+    sequences = tuple(ids[: setting.positions] for ids in task.sample.sequences)
+    context = min(task.context, setting.positions)
+    return replace(task, context=context, sample=replace(task.sample, sequences=sequences))
+
+
 def _compare(runner: Runner, model: Model, ran: Sequence[Ran], sample: Sample, threads: int) -> float:
     """Add up the differences; the relative error of the runner's own rounding, where any setting rounds."""
     own = Gap("fast")
+    length = sample.context
     with contextlib.ExitStack() as stack:
         archives = []
         for item in ran:
@@ -177,11 +187,12 @@ def _compare(runner: Runner, model: Model, ran: Sequence[Ran], sample: Sample, t
                 continue
             try:
                 archive = stack.enter_context(NpzRows(item.answer.logits))
-                archive.select("logits", (sample.tokens, runner.vocab_size))
-                archives.append((item, archive))
+                most = min(length, item.setting.positions or length)
+                archive.select("logits", (len(sample.sequences) * most, runner.vocab_size))
+                archives.append((item, archive, most))
             except HubError as error:
                 item.fault = f"its answer cannot be read: {error.message}"
-        rounds = any(item.setting.rounds for item, _ in archives)
+        rounds = any(item.setting.rounds for item, *_ in archives)
         fast = stack.enter_context(Runner(model, mode="fast", threads=threads)) if rounds else None
         for ids in sample.sequences if archives else ():
             hidden = runner.hidden(ids)
@@ -190,11 +201,14 @@ def _compare(runner: Runner, model: Model, ran: Sequence[Ran], sample: Sample, t
                 ours = runner.head(hidden[part])
                 if fast:
                     own.add(ours, fast.head(rounded[part]))
-                for item, archive in archives:
-                    theirs = archive.rows(len(ours))
-                    item.gap.add(ours, theirs)
-                    item.same_top += int((ours.argmax(axis=1) == theirs.argmax(axis=1)).sum())
-                    item.tokens += len(ours)
+                for item, archive, most in archives:
+                    mine = ours[: max(0, most - part.start)]
+                    if not len(mine):
+                        continue
+                    theirs = archive.rows(len(mine))
+                    item.gap.add(mine, theirs)
+                    item.same_top += int((mine.argmax(axis=1) == theirs.argmax(axis=1)).sum())
+                    item.tokens += len(mine)
     return math.sqrt(own.nmse)
 
 

@@ -7,9 +7,10 @@ which in bf16 makes errors of 3e-2 that say nothing about the file.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from hub.api import Check, HubError, Model, Room, Session, Setting
+from hub.api import Check, HubError, Model, Room, Session, Setting, configure
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,10 +20,16 @@ if TYPE_CHECKING:
 
 F32 = Setting(
     "f32",
-    "loaded strictly; scales, biases and norms cast to f32",
+    "loaded strictly; scales, biases, norms and embeddings cast to f32",
     1e-5,
     "rounding of f32; 2e-7 to 7e-7 was measured",
 )
+WINDOWS = ("gemma3", "gpt_oss")
+"""Families whose sliding windows mlx-lm has."""
+LAYERED = ("llama", "mistral")
+"""Families of which it has them where layer_types says which layers do."""
+ROUNDED_ROOT = ("gemma3_text",)
+"""Modules of mlx-lm that multiply embeddings with the root of their width in bf16."""
 CODE = ("model_file", "auto_map")
 """Members of config.json that name Python files to run."""
 
@@ -35,7 +42,11 @@ class MlxLm(Check):
         return f"its config.json names code to run ({found[0]})" if found else None
 
     def settings(self, model: Model) -> Sequence[Setting]:
-        return [F32]
+        window = _unknown_window(model)
+        if window is None:
+            return [F32]
+        said = f"{F32.summary}; as far as the sliding window reaches, which mlx-lm does not have for this family"
+        return [replace(F32, summary=said, positions=window)]
 
     def versions(self) -> Mapping[str, str]:
         from importlib.metadata import version
@@ -53,7 +64,46 @@ class MlxLm(Check):
         if any(name in config for name in CODE):
             raise HubError("its config.json names code to run")
         model.set_dtype(mx.float32)
+        _widen(model)
         return _Loaded(model)
+
+
+def _unknown_window(model: Model) -> int | None:
+    """The smallest sliding window of a model that mlx-lm leaves out, or None."""
+    configured = configure(model)
+    graph = configured.architecture.graph
+    family = configured.architecture.family
+    if graph is None or family in WINDOWS or (family in LAYERED and "layer_types" in model.config):
+        return None
+    nodes = graph.nodes(configured.evaluate, configured.layers)
+    found = [int(node.arguments["window"] or 0) for node in nodes if node.op == "attention"]
+    return min((window for window in found if window), default=None)
+
+
+def _widen(model: Any) -> None:
+    """Have rows of embeddings in f32, as the type of the model is: of codes without biases mlx gives bf16, which is
+    exact for them but not for what is added then. Gemma 3's factor of embeddings is rounded to bf16, which real models
+    were trained with and f32 has no use for."""
+    import mlx.core as mx
+    import mlx.nn as nn
+
+    args: Any = getattr(model, "args", None)
+    factor = 1.0
+    if getattr(args, "model_type", "") in ROUNDED_ROOT:
+        root = float(args.hidden_size) ** 0.5
+        factor = root / float(mx.array(root, mx.bfloat16).astype(mx.float32))
+
+    def wide(kind: Any) -> Any:
+        class Wide(kind):  # type: ignore[misc]
+            def __call__(self, ids: Any) -> Any:
+                return super().__call__(ids).astype(mx.float32) * factor
+
+        return Wide
+
+    kinds = {getattr(nn, name): wide(getattr(nn, name)) for name in ("Embedding", "QuantizedEmbedding")}
+    for module in model.modules():
+        if type(module) in kinds:
+            module.__class__ = kinds[type(module)]
 
 
 class _Loaded(Session):

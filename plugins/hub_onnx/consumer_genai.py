@@ -7,8 +7,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from hub.api import DTYPES, Check, HubError, Model, Room, Session, Setting
-from hub_onnx.consumer_ort import GENAI, LEVEL, at_level, genai_settings, model_file
+from hub.api import Check, HubError, Model, Room, Session, Setting
+from hub_onnx.consumer_ort import GENAI, LEVEL, at_level, coded, genai_settings, model_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,8 +45,7 @@ class Genai(Check):
         return _unsafe(genai_settings(model.path))
 
     def settings(self, model: Model) -> Sequence[Setting]:
-        coded = any(tensor.layout not in DTYPES for tensor in model.tensors.values())
-        return [F32, STORED] if coded else [F32]
+        return [F32, STORED] if coded(model) else [F32]
 
     def versions(self) -> Mapping[str, str]:
         from importlib.metadata import version

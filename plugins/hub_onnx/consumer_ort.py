@@ -24,6 +24,8 @@ LEVEL: Final = "session.qdq_matmulnbits_accuracy_level"
 """What rewritten multiplications round activations to; "1" is f32, which is also what `accuracy_level` 1 says."""
 FOLDER: Final = "session.model_external_initializers_file_folder_path"
 """Where the data of a graph that is given as bytes lies."""
+FLOATS: Final = "onnx.columns/"
+"""How names of layouts for floats begin."""
 GENAI: Final = "genai_config.json"
 F32: Final = Setting(
     "f32",
@@ -56,8 +58,7 @@ class Onnxruntime(Check):
         return "it has no graph, only weights" if model.metadata.get("hub.flavour") == "weights" else None
 
     def settings(self, model: Model) -> Sequence[Setting]:
-        coded = any(tensor.layout not in DTYPES for tensor in model.tensors.values())
-        return [F32, PLAIN, STORED] if coded else [F32, PLAIN]
+        return [F32, PLAIN, STORED] if coded(model) else [F32, PLAIN]
 
     def versions(self) -> Mapping[str, str]:
         from importlib.metadata import version
@@ -66,6 +67,13 @@ class Onnxruntime(Check):
 
     def open(self, path: str, setting: Setting, room: Room) -> Session:
         return _Decoder(path, setting, room)
+
+
+def coded(model: Model) -> bool:
+    """Whether any weights are codes."""
+    return any(
+        tensor.layout not in DTYPES and not tensor.layout.startswith(FLOATS) for tensor in model.tensors.values()
+    )
 
 
 def genai_settings(folder: str) -> Mapping[str, Any]:

@@ -13,6 +13,7 @@ from hub.api import Check, Setting
 from hub.consumer import Room, Session
 
 LIMIT = 1e-6
+SHORT = 20
 FAULTS = {
     "none": None,
     "refuses": "does not open it: ValueError: no such operator",
@@ -26,6 +27,7 @@ FAULTS = {
     "cache": "its logits differ from hub's by",
     "generates": "and number 2 is",
     "outside": "and number 1 is",
+    "short": None,
     "rounds": None,
     "rounds badly": "its logits differ from hub's by",
 }
@@ -41,7 +43,15 @@ class Invented(Check):
 
     def settings(self, model):
         return [
-            Setting(fault, "as invented", LIMIT, "because", rounds=fault.startswith("rounds"), values={"fault": fault})
+            Setting(
+                fault,
+                "as invented",
+                LIMIT,
+                "because",
+                rounds=fault.startswith("rounds"),
+                positions=SHORT if fault == "short" else None,
+                values={"fault": fault},
+            )
             for fault in self.faults
         ]
 
@@ -93,6 +103,8 @@ class Running(Session):
         if self.fault == "fails" and len(ids) == 1:
             raise RuntimeError("out of luck")
         rows = self.runner.logits(self.ids)[-len(ids) :]
+        if self.fault == "short" and len(self.ids) > SHORT:
+            rows = -rows
         if self.fault == "nan":
             rows[-1, 0] = np.nan
         if self.fault == "narrow":
