@@ -577,6 +577,8 @@ def configure(model: Model) -> Configured:
         ArchitectureError: no file describes it.
         ConfigError: settings are wrong or missing.
     """
+    if model.incomplete:
+        raise ConfigError(model.incomplete, path=model.config_path or model.path)
     architecture = find(model)
 
     def of(raw: Mapping[str, Any]) -> Configured:

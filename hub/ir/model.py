@@ -54,6 +54,7 @@ class Model:
             a file of the same convention and do not go into another.
         companions: names of further files of the model (templates, licences, generation settings).
         notes: what the reader tolerated and the user should know.
+        incomplete: what keeps it from being more than looked at; empty where nothing does.
     """
 
     format: str
@@ -71,6 +72,7 @@ class Model:
     beside: Mapping[str, str] = field(default_factory=dict)
     companions: Sequence[str] = ()
     notes: Sequence[str] = ()
+    incomplete: str = ""
 
     def check_unchanged(self) -> None:
         """Raises:

@@ -92,6 +92,12 @@ class Settings:
             raise self.refuse(f"{printable(module, 80)} is quantized, and no group of the config is for it")
         return found
 
+    def quantizes(self, module: str) -> bool:
+        """Whether a module of class Linear is said to be quantized."""
+        if self.ignored.name(module):
+            return False
+        return any(names.name(module) or "Linear" in names.exact for names, _ in self.groups)
+
     def refuse(self, message: str) -> ConfigError:
         """An error about the file."""
         return ConfigError(message, path=self.path)

@@ -105,7 +105,10 @@ def _assignment(tensor: Tensor, variant: Variant, request: Request, linear: bool
     packed = isinstance(tensor.body, Packed)
     if linear or (packed and variant.word == KEEP and tensor.layout.startswith("ct.")):
         layout, reason = variant.layout(tensor)
-        if layout:
+        unfit = make(layout).fits(tensor.shape) if layout else None
+        if unfit and variant.word != KEEP:
+            return Assignment(tensor, _plain(tensor), unfit, True)
+        if layout and not unfit:
             return Assignment(tensor, layout, reason, bool(reason))
         if variant.word != KEEP:
             return Assignment(tensor, _plain(tensor), reason, True)

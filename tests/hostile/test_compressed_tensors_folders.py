@@ -2,39 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
+import made_models
 import pytest
-from hostile_run import refused
+from hostile_folders import read, write
+from hostile_run import accepted, refused
 
 import hub
 
 PREFIX = "model.layers.0.self_attn.k_proj"
 TINY = Path(__file__).parents[1] / "data" / "tiny-llama"
-
-
-def read(folder):
-    raw = (folder / "model.safetensors").read_bytes()
-    length = int.from_bytes(raw[:8], "little")
-    header = json.loads(raw[8 : 8 + length])
-    header.pop("__metadata__")
-    data = raw[8 + length :]
-    tensors = {n: (i["dtype"], i["shape"], data[slice(*i["data_offsets"])]) for n, i in header.items()}
-    return json.loads((folder / "config.json").read_text()), tensors
-
-
-def write(folder, config, tensors):
-    header, at = {}, 0
-    for name, (dtype, shape, data) in tensors.items():
-        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + len(data)]}
-        at += len(data)
-    text = json.dumps(header).encode()
-    body = b"".join(data for _, _, data in tensors.values())
-    (folder / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + body)
-    (folder / "config.json").write_text(json.dumps(config))
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +58,21 @@ def first_bytes(role, data):
     return change
 
 
+def dense(config, tensors):
+    """A module of plain numbers where the config says codes."""
+    for role in ("weight_packed", "weight_scale", "weight_shape"):
+        del tensors[f"{PREFIX}.{role}"]
+    tensors[f"{PREFIX}.weight"] = ("BF16", [128, 256], bytes(2 * 128 * 256))
+
+
+def unsaid(config, _):
+    config.clear()
+
+
 CASES = {
+    "plain numbers": ("int", dense, ("k_proj.weight", "plain numbers", "ignore")),
+    "no settings": ("int", unsaid, ("weight_packed", "no quantization_config")),
+    "fp8 without settings": ("fp8", unsaid, ("weight_scale_inv", "no quantization_config")),
     "no scales": ("int", lost("weight_scale"), ("weight_scale", "missing")),
     "no codes": ("int", lost("weight_packed"), ("weight_packed", "missing")),
     "no shape": ("int", lost("weight_shape"), ("weight_shape", "missing")),
@@ -123,6 +116,44 @@ def test_one_line(made, tmp_path, name: str) -> None:
     config, tensors = read(folder)
     change(config["quantization_config"], tensors)
     write(folder, config, tensors)
+    if not config["quantization_config"]:
+        del config["quantization_config"]
+        write(folder, config, tensors)
     refused(
         "convert", folder, tmp_path / "out", "--to", "safetensors:f32", "--verify", "none", names=words, watch=folder
     )
+
+
+def test_asked_for_by_name(made, tmp_path) -> None:
+    folder = tmp_path / "m"
+    shutil.copytree(made / "int", folder)
+    config, tensors = read(folder)
+    del config["quantization_config"]
+    write(folder, config, tensors)
+    accepted("inspect", folder)
+    told = ("weight_packed", "no quantization_config")
+    refused("convert", folder, tmp_path / "out", "--from", "compressed-tensors", "--to", "safetensors:f32", names=told)
+    told = ("weight_packed", "names the format")
+    refused("convert", made / "int", tmp_path / "out", "--from", "safetensors", "--to", "safetensors:f32", names=told)
+
+
+def test_a_module_that_is_ignored_may_be_plain(made, tmp_path) -> None:
+    folder = tmp_path / "m"
+    shutil.copytree(made / "int", folder)
+    config, tensors = read(folder)
+    dense(config, tensors)
+    config["quantization_config"]["ignore"].append(PREFIX)
+    write(folder, config, tensors)
+    accepted("convert", folder, tmp_path / "out", "--to", "safetensors:keep", "--require", "exact")
+
+
+@pytest.mark.parametrize("to", ["4bit-channel", "4bit-channel-asym", "3bit-channel-sym", "8bit-channel-asym"])
+def test_rows_that_fill_no_whole_words(to, tmp_path) -> None:
+    """100 codes of 4 bits take 12 words and a half; so do zero points of 100 rows."""
+    sizes = {"hidden_size": 100, "intermediate_size": 150, "num_attention_heads": 2, "num_key_value_heads": 1}
+    source = made_models.folder(tmp_path / "m", made_models.llama_config(**sizes))
+    accepted("convert", source, tmp_path / "ct", "--to", f"compressed-tensors:{to}", "--verify", "weights")
+    with hub.open(tmp_path / "ct") as model:
+        assert sum(tensor.layout.startswith("ct.pack/") for tensor in model.tensors.values()) == 14
+    accepted("convert", tmp_path / "ct", tmp_path / "again", "--to", "compressed-tensors", "--require", "identical")
+    accepted("convert", tmp_path / "ct", tmp_path / "f32", "--to", "safetensors:keep", "--require", "exact")

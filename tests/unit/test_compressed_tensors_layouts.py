@@ -33,6 +33,39 @@ def test_words_are_the_librarys(bits: int) -> None:
     np.testing.assert_array_equal(layout.write_zeros(codes[:, :3]).reshape(zeros.shape), zeros)
 
 
+RAGGED = {
+    2: ("00E4E4E4", "000001B1 000006C6"),
+    3: ("8CEA878C 00000007", ""),
+    4: ("72D83E94 0000B61C", "000DA741 0052FC96"),
+    5: ("BB89B924 0DDA2C38 00000000", ""),
+    6: ("584CE244 6C6C9E27 000000EF", ""),
+    7: ("82638484 AC4E88E9 04076D98", ""),
+    8: ("130E0904 27221D18 3B36312C 00000040", "0A070401 0F0C0906 0000100D 00001512"),
+}
+"""Of codes 3n + 5k + 1 modulo 2**bits, 6 rows of 13: row 1, and the first two columns packed along rows; made by
+`pack_to_int32` of compressed-tensors 0.20.0."""
+
+
+@pytest.mark.parametrize("bits", RAGGED)
+def test_the_last_word_of_a_row_may_be_part_empty(bits: int) -> None:
+    n, k = np.mgrid[:6, :13]
+    codes = ((3 * n + 5 * k + 1) % (1 << bits)).astype(np.uint8)
+    words, zeros = (np.array([int(word, 16) for word in text.split()], np.uint32) for text in RAGGED[bits])
+    layout = make(f"ct.pack/{bits}bit-channel-f16")
+    assert layout.fits(codes.shape) is None
+    packed = layout.write_codes(codes)
+    np.testing.assert_array_equal(packed[1].view(np.uint32), words)
+    assert layout.parts(codes.shape)["packed"].shape == packed.shape
+    np.testing.assert_array_equal(layout.read_codes(packed, codes.shape), codes)
+    asymmetric = make(f"ct.pack/{bits}bit-g7-f16-asym")
+    if not zeros.size:
+        assert "do not fill whole words" in asymmetric.fits(codes.shape)
+        return
+    assert asymmetric.parts(codes.shape)["zero"].nbytes == zeros.nbytes
+    np.testing.assert_array_equal(asymmetric.write_zeros(codes[:, :2]).view(np.uint32).reshape(-1), zeros)
+    np.testing.assert_array_equal(asymmetric.read_zeros(zeros.reshape(-1, 2), (6, 13)), codes[:, :2])
+
+
 @pytest.mark.parametrize(("bits", "columns", "count"), [(3, 128, 13), (5, 128, 22), (6, 128, 26), (7, 128, 32)])
 def test_older_packing_lets_no_code_straddle(bits: int, columns: int, count: int) -> None:
     layout = make(f"ct.pack/{bits}bit-channel-f16-padded")
