@@ -218,7 +218,7 @@ def _upright(tensor: Tensor, name: str, configured: Configured) -> Tensor:
 
 
 def as_kept(tensor: Tensor, layout: str, convention: str, configured: Configured) -> Tensor:
-    """A tensor as a format of that convention has it in `layout`: dense ones the other way round where folders do so."""
+    """A tensor as a format of that convention has it in `layout`: turned where folders turn dense ones."""
     turns = tensor.name in configured.turned and layout in DENSE
     return Transpose(None).forward(tensor) if turns and is_canonical(convention, configured) else tensor
 

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hub.architecture import configure
 from hub.dtypes import F32
 from hub.ir.model import Model
 from hub.ir.part import Part, PartSpec, row_length, rows_spec
-from hub.ir.tensor import Tensor
+from hub.ir.tensor import Packed, Tensor
 from hub.ir.values import Dense
 from hub.layout import Layout
+from hub.mapping import as_kept
 from hub.pipeline import weights
 from hub.plugins import registry
 from hub.tiles import step
@@ -57,11 +59,13 @@ def _noise(count: int) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 def noisy(model: Model) -> Model:
     """The same model with noise on all matrices."""
-    plugins = registry()
-    tensors = {
-        name: _noisy(tensor, plugins.layout(tensor.layout)) if len(tensor.shape) > 1 else tensor
-        for name, tensor in model.tensors.items()
-    }
+    plugins, configured = registry(), configure(model)
+    tensors = dict(model.tensors)
+    for name, tensor in model.tensors.items():
+        if len(tensor.shape) > 1:
+            made = _noisy(tensor, plugins.layout(tensor.layout))
+            packed = isinstance(tensor.body, Packed)
+            tensors[name] = as_kept(made, F32.name, model.convention, configured) if packed else made
     return replace(model, tensors=tensors)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from hub.api import CheckEntry, Format, LayoutEntry, QuantizerEntry, hookimpl
 from hub_gguf.filetypes import FILE_TYPES
-from hub_gguf.types import DECODED, QUANTIZED, SCALED
+from hub_gguf.types import BY_NAME, DECODED, QUANTIZED, SCALED
 
 
 @hookimpl
@@ -33,7 +33,10 @@ def hub_layouts() -> list[LayoutEntry]:
 
 @hookimpl
 def hub_quantizers() -> list[QuantizerEntry]:
-    return [QuantizerEntry(f"{t.layout}/reference", t.layout, "hub_gguf.quantizers:make") for t in QUANTIZED]
+    return [
+        QuantizerEntry(f"{t.layout}/reference", t.layout, "hub_gguf.quantizers:make")
+        for t in (*QUANTIZED, BY_NAME["MXFP4"])
+    ]
 
 
 @hookimpl

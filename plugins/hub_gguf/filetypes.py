@@ -46,6 +46,7 @@ FILE_TYPES: Mapping[str, FileType] = {
     "q3_k_m": FileType(12, "Q3_K", "4.00 bits per weight"),
     "q3_k_s": FileType(11, "Q3_K", "3.64 bits per weight"),
     "q2_k": FileType(10, "Q2_K", "3.16 bits per weight, a visible loss"),
+    "mxfp4_moe": FileType(38, "MXFP4", "4-bit floats for experts, as gpt-oss was trained with, Q8_0 for the others"),
 }
 """The file types hub writes, by the word a user types."""
 
@@ -168,7 +169,7 @@ def choose(
         elif default.dense or pure:
             wanted, why = default, ""
         else:
-            wanted, why = mixture.next(name, shape[-1])
+            wanted, why = mixture.next(name, shape)
         final = fallback(wanted, shape[-1])
         if final != wanted:
             why = f"rows of {shape[-1]} are not whole blocks of {wanted.name} ({wanted.block})"
@@ -214,11 +215,14 @@ class _Mixture:
         self.i_attn_v = 0
         self.i_ffn_down = 0
 
-    def next(self, name: str, width: int) -> tuple[GgmlType, str]:
+    def next(self, name: str, shape: Sequence[int]) -> tuple[GgmlType, str]:
         """The type of the next tensor and the reason."""
         category = _category(name)
+        if self.file_type == "mxfp4_moe":
+            stacked = len(shape) > 2 and shape[-3] > 1 and category != "output"
+            return BY_NAME["MXFP4" if stacked else "Q8_0"], "" if stacked else "mxfp4_moe: no experts"
         if category == "output" or (category == "embedding" and self.tied):
-            chosen = self._output(width)
+            chosen = self._output(shape[-1])
         elif category == "attn_v":
             chosen = self._attn_v()
         elif category == "attn_k":

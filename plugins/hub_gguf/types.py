@@ -97,7 +97,7 @@ BY_LAYOUT = {t.layout: t for t in _ALL}
 QUANTIZED = tuple(
     BY_NAME[name] for name in ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K")
 )
-"""The types that hub has layouts and quantizers for."""
+"""The types that hub has layouts and native quantizers for."""
 
 DECODED = tuple(
     BY_NAME[name]
@@ -106,12 +106,12 @@ DECODED = tuple(
         "TQ1_0", "TQ2_0", "IQ1_M", "IQ1_S", "Q1_0", "Q2_0",
     )
 )  # fmt: skip
-"""The types that hub has layouts for and no quantizer: they are read, run, decoded and copied."""
+"""The types that hub has layouts for and no native quantizer; all but MXFP4 are read, run, decoded and copied only."""
 
 SCALED = tuple(BY_NAME[name] for name in ("NVFP4",))
 """The types whose tensors `X.weight` may have a factor `X.scale`."""
 
-WRITABLE = {t.word: t for t in (*(BY_NAME[name] for name in ("F32", "F16", "BF16")), *QUANTIZED)}
+WRITABLE = {t.word: t for t in (*(BY_NAME[name] for name in ("F32", "F16", "BF16")), *QUANTIZED, BY_NAME["MXFP4"])}
 """The types that a tensor can be given, by the word a user types."""
 
 REMOVED = {

@@ -75,11 +75,13 @@ class GgufWriter(Writer):
         if given is not None:
             final = fallback(given, tensor.shape[-1])
             return Assignment(tensor, final.layout, "as the user asked", final != given)
-        if type_of(tensor.layout) and (len(tensor.shape) > 1 or tensor.layout not in _FLOATS):
+        # Those of all experts are vectors, too, and ggml adds no others.
+        vector = len(tensor.shape) < 2 or tensor.name.endswith(".bias")
+        if type_of(tensor.layout) and (tensor.layout not in _FLOATS or not vector):
             return Assignment(tensor, tensor.layout)
         if isinstance(tensor.body, Packed) and (layout := held(tensor)):
             return Assignment(tensor, layout)
-        return Assignment(tensor, "f32", "vectors are f32" if len(tensor.shape) < 2 else "")
+        return Assignment(tensor, "f32", "vectors are f32" if vector else "")
 
     def lay_out(
         self,

@@ -262,7 +262,7 @@ def test_formats(hub):
     found = {item["name"]: item for item in hub("formats", "--json").json}
     assert found["gguf"]["reads"]
     assert found["gguf"]["writes"]
-    assert len(found["gguf"]["variants"]) == 17
+    assert len(found["gguf"]["variants"]) == 18
     assert found["safetensors"]["reads"]
 
 

@@ -15,8 +15,8 @@ GOLDEN: dict[str, dict[str, str]] = json.loads((DATA / "golden" / "llama_cpp_sha
 
 
 def test_the_table_is_whole() -> None:
-    assert len(GOLDEN) == 11
-    assert all(len(types) == 17 for types in GOLDEN.values())
+    assert len(GOLDEN) == 12
+    assert all(len(types) == 18 for types in GOLDEN.values())
 
 
 @pytest.mark.parametrize("model", GOLDEN)

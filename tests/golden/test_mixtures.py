@@ -66,7 +66,9 @@ def wanted(table, names):
     return out
 
 
-@pytest.mark.parametrize("file_type", sorted(FILE_TYPES))
+@pytest.mark.parametrize(
+    "file_type", sorted(set(FILE_TYPES) - {"mxfp4_moe"})
+)  # whose files test_llama_cpp_files compares
 @pytest.mark.parametrize("name", sorted(GOLDEN))
 def test_every_tensor_gets_the_type_that_llama_cpp_gives_it(name, file_type):
     model, table = GOLDEN[name]["model"], GOLDEN[name]["types"][file_type]

@@ -39,8 +39,8 @@ def bundled(name, **changes):
 
 
 def test_all_families_are_there():
-    families = {"llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "mixtral", "qwen3_moe", "gpt2", "gpt_oss"}
-    assert {a.family for a in known()} >= families
+    ours = "llama mistral qwen2 qwen3 gemma2 gemma3 phi3 mixtral qwen3_moe gpt2 gpt_oss"
+    assert {a.family for a in known()} >= set(ours.split())
     assert len(OURS) == len([name for name in FILES if name.endswith(".toml")])
 
 
@@ -87,6 +87,7 @@ def test_gguf_keys_exist_in_the_package(arch):
             for key, value in vars(group).items()
             if isinstance(value, str)
         }
+    spelled |= {f"{convention.architecture}.rope.scaling.yarn_truncate"}  # llama.cpp has none for it; docs/gguf.md
     assert [row.key for row in convention.metadata if row.key not in spelled] == []
     assert len({row.key for row in convention.metadata}) == len(convention.metadata)
     assert {row.type for row in convention.metadata} <= set(_TYPES)
