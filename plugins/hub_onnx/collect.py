@@ -36,7 +36,7 @@ from hub_onnx.model import Initializer, ModelProto, Node
 from hub_onnx.names import Names, scope_of
 from hub_onnx.proto import DataType
 from hub_onnx.trace import Scaled, Scope, Traced, follow, matrix, scopes
-from hub_onnx.vectors import DecodedVector
+from hub_onnx.vectors import DecodedVector, FilledRows
 
 CONTRIB: Final = "com.microsoft"
 CODES: Final[Mapping[int, tuple[str, bool]]] = {
@@ -66,6 +66,7 @@ class Use:
         layout: the layout's name; "" for plain numbers that lie as (out, in).
         stored: the tensor of each part of the layout.
         by_columns: whether plain numbers or codes lie as (in, out).
+        short: bytes of a row of codes whose last block is not filled up; 0 where all are.
     """
 
     node: Node
@@ -74,6 +75,7 @@ class Use:
     layout: str
     stored: Mapping[str, Initializer]
     by_columns: bool
+    short: int = 0
 
 
 @dataclass(frozen=True)
@@ -370,9 +372,10 @@ class Collector:
             if zero.data_type not in (DataType.UINT8, scale.data_type) or (kind == "-floatzero" and bits == 8):
                 raise self.fault(node, f"zero points of number type {zero.data_type} are not read", zero)
         layout = f"{layouts.NBITS}/{bits}bit-g{block}{kind}{half}"
-        if nbytes(b) != rows * -(-width // block) * block * bits // 8:
+        short = width * bits // 8 if node.op == "GatherBlockQuantized" and width % block else 0
+        if nbytes(b) != rows * (short or -(-width // block) * block * bits // 8):
             raise self.fault(node, f"codes {list(b.dims)} are not {rows} rows of {width} in blocks of {block}", b)
-        self._use(Use(node, b, shape, layout, stored, False))
+        self._use(Use(node, b, shape, layout, stored, False, short))
 
     def _trivial_index(self, node: Node, index: Initializer | None, block: int) -> None:
         if index is None:
@@ -494,11 +497,15 @@ class Collector:
         reason = layout.fits(use.shape)
         if reason:
             raise self.fault(use.node, reason, use.tensor)
-        parts = {}
+        parts: dict[str, Part] = {}
         for part, spec in layout.parts(use.shape).items():
             stored = use.stored[part]
             self._check_type(stored, spec)
-            parts[part] = self.files.part(stored, spec)
+            if part == "codes" and use.short:
+                rows = self.files.part(stored, PartSpec(spec.dtype, (use.shape[0], use.short)))
+                parts[part] = FilledRows(spec, rows)
+            else:
+                parts[part] = self.files.part(stored, spec)
         tensor = Tensor(name, use.shape, Packed(use.layout, use.shape, parts), (), use.tensor.name)
         return transposed(tensor) if turned else tensor
 

@@ -311,13 +311,6 @@ class MatMulNBits(Codes):
         super().__init__(family, told)
         self.absent = float(1 << (told.bits - 1))
 
-    def fits(self, shape: Shape) -> str | None:
-        reason = super().fits(shape)
-        group = self.told.blocks.shape[1]
-        if reason is None and shape[1] < group:
-            return f"a row of {shape[1]} is less than a block of {group}"
-        return reason
-
     def code_spec(self, shape: Shape) -> PartSpec:
         group = self.told.blocks.shape[1]
         return PartSpec(U8, (shape[0], self.told.groups(shape[1]), group * self.told.bits // 8))
