@@ -1,8 +1,8 @@
 """The logits of other programs beside those of hub's runner, of the same file: how far apart, and whether too far.
 
 The runner computes in f32 (`exact`). A program that does so too has to agree to rounding. One that rounds activations
-is held against what such rounding does to this very model: `Setting.limit`, or `ROUNDING` times the error of the
-runner's own `fast` mode, whichever is more.
+is held against what such rounding does to this very model in the runner: `Setting.limit`, or `ROUNDING` times that
+error, whichever is more.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 from hub.consumer import Setting
 from hub.consumers import process
 from hub.consumers.choosing import Chosen
+from hub.consumers.rounding import round_inputs
 from hub.errors import HubError, printable
 from hub.io.npz import NpzRows
 from hub.ir.model import Model
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
     F32Array = np.ndarray[Any, np.dtype[np.float32]]
 
 ROUNDING = 4.0
-"""How far a program that rounds activations may be from hub, in errors of hub's own rounding: blocks, their scales and
-the width of codes differ between programs; a broken tensor shows as a relative error near 1."""
+"""How far a program that rounds activations may be from hub, in errors of `round_inputs`: blocks, their scales and the
+width of codes differ between programs, 0.9 to 1.5 was measured; a broken tensor shows as a relative error near 1."""
 MARGIN = 4.0
 """By how many of the largest differences of any logit a generated token may be less likely than the likeliest one: the
 scores of both may be off, each by one such difference, and other positions may have larger ones than those seen."""
@@ -178,7 +179,7 @@ def _shortened(task: process.Task, setting: Setting) -> process.Task:
 
 def _compare(runner: Runner, model: Model, ran: Sequence[Ran], sample: Sample, threads: int) -> float:
     """Add up the differences; the relative error of the runner's own rounding, where any setting rounds."""
-    own = Gap("fast")
+    own = Gap("rounded")
     length = sample.context
     with contextlib.ExitStack() as stack:
         archives = []
@@ -193,14 +194,14 @@ def _compare(runner: Runner, model: Model, ran: Sequence[Ran], sample: Sample, t
             except HubError as error:
                 item.fault = f"its answer cannot be read: {error.message}"
         rounds = any(item.setting.rounds for item, *_ in archives)
-        fast = stack.enter_context(Runner(model, mode="fast", threads=threads)) if rounds else None
+        other = stack.enter_context(Runner(model, threads=threads, inputs=round_inputs)) if rounds else None
         for ids in sample.sequences if archives else ():
             hidden = runner.hidden(ids)
-            rounded = fast.hidden(ids) if fast else hidden
+            rounded = other.hidden(ids) if other else hidden
             for part in head_slices(0, len(ids), runner.vocab_size):
                 ours = runner.head(hidden[part])
-                if fast:
-                    own.add(ours, fast.head(rounded[part]))
+                if other:
+                    own.add(ours, other.head(rounded[part].copy()))
                 for item, archive, most in archives:
                     mine = ours[: max(0, most - part.start)]
                     if not len(mine):

