@@ -22,6 +22,7 @@ from hub.ir.groups import Blocks, Groups, Index
 from hub.ir.part import ArrayPart, Part, PartSpec
 from hub.ir.scheme import Field, Scheme, Stored, misfit
 from hub.ir.values import Affine, Codebook, Const, Dense, Quantized, Value
+from hub.kernels import from_f32, to_f32
 
 if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
@@ -68,6 +69,8 @@ def prospect(source: Scheme, target: Scheme) -> tuple[Prospect, str]:
     if misfit(source, target) is None:
         return "always", ""
     doubts = [*_scale_doubts(source.scale, target.scale), *_zero_doubts(source, target)]
+    if _narrows(source, target):
+        doubts.insert(0, "codes may lie beyond those of the target")
     if isinstance(source.groups, Index) and not isinstance(target.groups, Index):
         doubts.insert(0, "columns of a group may not stand together (act-order)")
     return ("depends", doubts[0]) if doubts else ("always", "")
@@ -201,8 +204,8 @@ def _structure(source: Scheme, target: Scheme) -> str | None:
     plain = all(isinstance(v, Affine) and v.dtype is None for v in (a, b))
     if not plain and a != b:
         return misfit(Scheme(a, target.groups, target.scale), Scheme(b, target.groups, target.scale)) or "other codes"
-    if plain and _range(a)[1] - _range(a)[0] > _range(b)[1] - _range(b)[0]:  # type: ignore[arg-type]
-        return misfit(source, target) or "more codes"
+    if plain and _narrows(source, target) and isinstance(source.scale, Scheme):
+        return misfit(source, target) or "more codes"  # who quantizes scales, too, uses all codes that there are
     if source.signs != target.signs:
         return "one keeps signs apart from codes, the other does not"
     if not _groups_nest(source, target):
@@ -251,6 +254,25 @@ def _range(values: Affine) -> tuple[int, int]:
     return low, low + (1 << values.bits) - 1
 
 
+def _narrows(source: Scheme, target: Scheme) -> bool:
+    """Whether the target has fewer codes: its own may be all that a tensor uses."""
+    a, b = source.values, target.values
+    if not isinstance(a, Affine) or not isinstance(b, Affine):
+        return False
+    return _range(a)[1] - _range(a)[0] > _range(b)[1] - _range(b)[0]
+
+
+def _shift(source: Affine, target: Affine) -> int:
+    """What is added to codes where nothing else says so: nothing where they fit as they are; else the lowest becomes the
+    lowest, and where there are fewer codes the middle the middle."""
+    (low, high), (to_low, to_high) = _range(source), _range(target)
+    if to_low <= low and high <= to_high:
+        return 0
+    if high - low > to_high - to_low:
+        return (to_low + to_high + 1) // 2 - (low + high + 1) // 2
+    return to_low - low
+
+
 def _scale_doubts(source: Field, target: Field) -> list[str]:
     if isinstance(target, Stored) and isinstance(source, Stored) and widens(source.dtype, target.dtype):
         return []
@@ -278,7 +300,7 @@ def _zero_doubts(source: Scheme, target: Scheme) -> list[str]:
             # Zero points are codes, or one beyond: code - zero + constant lies this far out at most.
             fits = to_low <= low - (high + 1) + target.zero.value and high - low + target.zero.value <= to_high
             return [] if fits else ["zero points must all be one number"]
-        shift = 0 if to_low == low or (to_low <= low and high <= to_high) else to_low - low
+        shift = _shift(source.values, target.values)
         inside = low + shift >= to_low and high + shift <= to_high
         if isinstance(source.zero, Const):
             inside = inside and to_low <= source.zero.value + shift <= to_high
@@ -335,10 +357,9 @@ class _Grid:
             self.columns = starts_c // from_c if from_c else np.zeros_like(starts_c)
 
     def spread(self, value: Value) -> Array:
-        """A value per group of the target, f64 (row blocks, groups)."""
-        shape = len(self.rows), len(self.columns)
+        """A value per group of the target, f64 (row blocks, groups); (1, 1) where it is one number for all."""
         if isinstance(value, Const):
-            return np.full(shape, value.value, np.float64)
+            return np.full((1, 1), value.value, np.float64)
         return self.chosen(decode(value).astype(np.float64))
 
     def chosen(self, found: Array) -> Array:
@@ -369,15 +390,18 @@ class _Grid:
             mine = getattr(self.source, "zero" if what == "zero point" else what)
             if isinstance(mine, Scheme) and self.source.groups == self.target.groups and _nested_fits(mine, field):
                 return was if mine == field or not isinstance(was, Quantized) else carry(was, mine, field).body
-            return _factored(numbers, field)
+            return _factored(np.broadcast_to(numbers, (len(self.rows), len(self.columns))), field)
         if isinstance(field, Const):
             if np.any(numbers != field.value):
                 raise Misfit(f"{what}s differ, the target has {field.value:g} for all")
             return field
-        kept = _stored(numbers, field.dtype, what)
-        change = np.abs(kept.astype(np.float64) - numbers)
-        if np.any(change != 0):
-            lost.append((f"{what}s are rounded to {field.dtype}", float(change.max())))
+        if what == "scale" and isinstance(was, Dense) and was.part.spec.dtype == field.dtype:
+            kept = self.chosen(was.part.whole())  # no scale is ever changed
+        else:
+            numbers = np.broadcast_to(numbers, (len(self.rows), len(self.columns)))
+            kept, back = _stored(numbers, field.dtype, what)
+            if not np.array_equal(back, numbers):
+                lost.append((f"{what}s are rounded to {field.dtype}", float(np.abs(back - numbers).max())))
         return Dense(ArrayPart(kept, PartSpec(field.dtype, kept.shape, 0, max(1, self.per_row))))
 
 
@@ -419,18 +443,20 @@ def _factored(numbers: Array, field: Scheme) -> Quantized:
     )
 
 
-def _stored(numbers: Array, dtype: DType, what: str) -> Array:
+def _stored(numbers: Array, dtype: DType, what: str) -> tuple[Array, Array]:
+    """Numbers in the type that they are stored in, and what they are there, f64."""
     kind = dtype.numpy()
     if np.dtype(kind).kind in "iu":
         limits = np.iinfo(kind)
         if np.any((numbers < limits.min) | (numbers > limits.max) | (numbers != np.rint(numbers))):
             raise Misfit(f"{what}s are not integers that {dtype} holds")
-        return numbers.astype(kind)
+        return numbers.astype(kind), numbers
     with np.errstate(all="ignore"):
-        kept = numbers.astype(np.float32).astype(kind)
-    if not np.array_equal(np.isfinite(kept.astype(np.float64)), np.isfinite(numbers)):
+        kept = from_f32(numbers.astype(np.float32), dtype.name)
+    back = to_f32(kept).astype(np.float64)
+    if not np.array_equal(np.isfinite(back), np.isfinite(numbers)):
         raise Misfit(f"{what}s are beyond {dtype}")
-    return kept
+    return kept, back
 
 
 def _integers(
@@ -438,10 +464,9 @@ def _integers(
 ) -> tuple[Part, Array, Array]:
     """Codes, zero points and offsets of integer codes in the target's terms."""
     assert isinstance(source.values, Affine) and isinstance(target.values, Affine)
-    low, high = _range(source.values)
     to_low, to_high = _range(target.values)
     zero, offset = grid.spread(body.zero), grid.spread(body.offset)
-    shift = np.float64(0 if to_low <= low and high <= to_high else to_low - low)
+    shift = np.float64(_shift(source.values, target.values))
     form_changes = isinstance(target.offset, Const) != (not np.any(offset))
     if isinstance(target.offset, Const):
         if np.any(offset):
@@ -484,10 +509,14 @@ def _moved(body: Quantized, grid: _Grid, move: Array, allowed: tuple[int, int], 
     rows, columns = body.shape
     codes = np.ascontiguousarray(body.codes.whole().reshape(body.shape))
     dtype = I8 if values.signed else U8
-    if np.any(move):
+    assert isinstance(body.values, Affine)
+    low, high = _range(body.values)
+    if np.any(move) or low < allowed[0] or high > allowed[1]:
         if np.any(move != np.rint(move)):
             raise Misfit("zero points are not whole numbers")
-        if grid.as_they_are:  # columns of a group are anywhere: a row of moves for each row of codes
+        if np.all(move == move.flat[0]):
+            moves, height, width = np.full((1, 1), np.clip(move.flat[0], -FAR, FAR), np.int16), rows, columns
+        elif grid.as_they_are:  # columns of a group are anywhere: a row of moves for each row of codes
             moves, height, width = grid.over_codes(np.clip(move, -FAR, FAR).astype(np.int16)), 1, 1
         else:
             moves, height, width = (

@@ -73,7 +73,9 @@ def stored(array: Codes) -> Dense:
 
 def f16(blocks: Bytes, at: int, rows: int) -> Codes:
     """The f16 at byte `at` of each block, (rows, blocks per row)."""
-    return np.ascontiguousarray(blocks[:, at : at + 2]).view("<f2").reshape(rows, -1)
+    out = np.empty((len(blocks), 2), np.uint8)
+    hub_native.copy_rows(blocks[:, at : at + 2], out)
+    return out.view("<f2").reshape(rows, -1)
 
 
 def words(blocks: Bytes, at: int, count: int, dtype: str) -> Codes:

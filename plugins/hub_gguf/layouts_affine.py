@@ -52,8 +52,10 @@ _SCHEMES: Mapping[str, Scheme] = {
 
 def _fifth_bits(blocks: Bytes, at: int) -> Bytes:
     """Bit i of a little-endian u32 as 16 times element i."""
-    bits = np.unpackbits(np.ascontiguousarray(blocks[:, at : at + 4]), axis=1, bitorder="little")
-    return (bits << 4).astype(np.uint8)
+    words, out = np.empty((len(blocks), 4), np.uint8), np.empty((len(blocks), 32), np.uint8)
+    hub_native.copy_rows(blocks[:, at : at + 4], words)
+    hub_native.unpack_rows(words.reshape(1, -1), 1, out.reshape(1, -1))
+    return np.left_shift(out, 4, out=out)
 
 
 def _k4_scales(packed: Bytes) -> tuple[Bytes, Bytes]:
@@ -157,7 +159,9 @@ def _pack_legacy(body: Quantized, bits: int, has_min: bool) -> Bytes:
     codes = codes.astype(np.int8 if bits == 8 else np.uint8, copy=False).view(np.uint8).reshape(-1, 32)
     head = [_repeated(body.scale, body)] + ([_repeated(body.offset, body)] if has_min else [])
     if bits == 5:
-        head.append(np.packbits(codes >> 4, axis=1, bitorder="little"))
+        fifth = np.empty((len(codes), 4), np.uint8)
+        hub_native.pack_rows((codes >> 4).reshape(1, -1), 1, fifth.reshape(1, -1))
+        head.append(fifth)
     at = sum(field.shape[1] for field in head)
     out = np.empty((len(codes), at + (32 if bits == 8 else 16)), np.uint8)
     start = 0

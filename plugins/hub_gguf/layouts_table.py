@@ -10,6 +10,7 @@ from functools import partial
 
 import numpy as np
 
+import hub_native
 from hub.api import HALF_E8M0, HALF_UE4M3, TWICE_E2M1, Affine, Blocks, Codebook, Const, Quantized, Scheme, Shape
 from hub_gguf.blocks import (
     B16,
@@ -104,10 +105,14 @@ def _pack_fp4(body: Quantized, group: int, scales: int) -> Bytes:
     """Blocks of `scales` bytes of scale, then nibbles of each group: element j low, element j + half a group high."""
     assert isinstance(body.scale, Quantized)
     rows = body.shape[0]
-    codes = body.codes.load(0, rows).astype(np.uint8).reshape(-1, group)
-    packed = (codes[:, : group // 2] & 15) | (codes[:, group // 2 :] << 4)
-    head = body.scale.codes.load(0, rows).astype(np.uint8).reshape(-1, scales)
-    return np.concatenate([head, packed.reshape(len(head), -1)], axis=1)
+    codes = np.ascontiguousarray(body.codes.load(0, rows).astype(np.uint8, copy=False)).reshape(-1, group)
+    packed = np.empty((len(codes), group // 2), np.uint8)
+    hub_native.pack_halves(codes, packed)
+    head = body.scale.codes.load(0, rows).astype(np.uint8, copy=False).reshape(-1, scales)
+    out = np.empty((len(head), scales + packed.size // max(1, len(head))), np.uint8)
+    hub_native.copy_rows(head, out[:, :scales])
+    hub_native.copy_rows(packed.reshape(len(head), -1), out[:, scales:])
+    return out
 
 
 MEANINGS: Mapping[str, Meaning] = {
