@@ -84,7 +84,7 @@ def test_what_is_encoded_is_decoded(tmp_path):
 
 def test_a_graph_that_no_message_can_be_is_refused(monkeypatch):
     monkeypatch.setattr(encoding, "MAX_MESSAGE", 100)
-    with pytest.raises(UsageError, match="the graph alone needs [0-9]+ bytes, an ONNX file can have 100"):
+    with pytest.raises(UsageError, match=r"the graph alone needs [0-9]+ bytes, an ONNX file can have 100"):
         encode(small())
 
 
