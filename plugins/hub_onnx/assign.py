@@ -174,7 +174,7 @@ class _Chooser:
     def _floats(self, tensor: Tensor, dtype: str) -> str:
         """Floats of a matrix by columns, of a table by rows."""
         tied = self.uses.tied
-        columns = tensor.name in self.uses.matrices - self.uses.turned or (tied is not None and tensor.name == tied[0])
+        columns = tensor.name in self.uses.columns or (tied is not None and tensor.name == tied[0])
         return f"{COLUMNS}/{dtype}" if columns else dtype
 
 

@@ -28,7 +28,10 @@ def carrying(
     """
     if isinstance(scheme, DType):
         return None
-    told = _in_order(scheme, shape)
+    told, order = _in_order(scheme, shape)
+    assert isinstance(told.groups, Blocks)
+    if order and (family == "onnx.rows" or _group(told.groups, shape, family) != f"g{told.groups.shape[1]}"):
+        return None
     doubtful = None
     for name in _members(told, shape, family, bits, kinds or KINDS[family]):
         layout = _made(name)
@@ -36,17 +39,17 @@ def carrying(
             continue
         holding = layout.can_hold(told, shape)
         if holding.fidelity == "exact":
-            return name
+            return f"{name}{order}"
         if holding.by_value and doubtful is None:
-            doubtful = name
+            doubtful = f"{name}{order}"
     return doubtful
 
 
-def _in_order(scheme: Scheme, shape: Shape) -> Scheme:
-    """With columns of a group side by side: whether they are, or can be brought there, is seen later."""
+def _in_order(scheme: Scheme, shape: Shape) -> tuple[Scheme, str]:
+    """With columns of a group side by side, and how layouts spell that they were not."""
     if isinstance(scheme.groups, Blocks):
-        return scheme
-    return replace(scheme, groups=Blocks((1, -(-shape[-1] // scheme.groups.groups))))
+        return scheme, ""
+    return replace(scheme, groups=Blocks((1, -(-shape[-1] // scheme.groups.groups)))), "-order"
 
 
 def _members(scheme: Scheme, shape: Shape, family: str, bits: int | None, kinds: tuple[str, ...]) -> Iterator[str]:

@@ -18,7 +18,13 @@ from hub_onnx.model import Attribute, Initializer
 from hub_onnx.proto import DataType
 from hub_onnx.weights import FLOATS, Held, Weight
 
-SUFFIXES: Final = {"codes": "_quantized", "scale": "_scale", "zero": "_zero_point", "offset": "_offset"}
+SUFFIXES: Final = {
+    "codes": "_quantized",
+    "scale": "_scale",
+    "zero": "_zero_point",
+    "offset": "_offset",
+    "order": "_order",
+}
 """What the initializers of a tensor's parts are called, behind its name."""
 MICROSOFT: Final = "com.microsoft"
 _INTEGERS: Final = {
@@ -60,7 +66,7 @@ class CodesWeight(Weight):
 
     def held(self) -> Mapping[str, Held]:
         parts = self.packing.parts(self.shape)
-        types: dict[str, DataType] = {"codes": self.code_type, "zero": self.code_type}
+        types: dict[str, DataType] = {"codes": self.code_type, "zero": self.code_type, "order": DataType.INT32}
         if self.told.kind == "floatzero":
             types["zero"] = FLOATS[self.told.scale.name]
         return {
@@ -87,6 +93,10 @@ class CodesWeight(Weight):
     def _scale(self, build: Build) -> str:
         # onnxruntime fuses scales of 16 bits only where they are widened before.
         return self._wide(build, self._input("scale"), self.told.scale)
+
+    def _ordered(self, build: Build, x: str) -> str:
+        """x with its columns in the order in which the codes' are stored."""
+        return build.emit("Gather", x, self._input("order"), axis=-1) if self.told.ordered else x
 
     def _with_offsets(self, build: Build, x: str, made: str) -> str:
         """`made`, a product of x and codes, with the part of x and the offsets."""
@@ -146,6 +156,7 @@ class ColumnsOfCodes(CodesWeight):
     def multiply(self, build: Build, x: str, *, transposed: bool = False) -> str:
         if transposed:
             return super().multiply(build, x, transposed=True)
+        x = self._ordered(build, x)
         return self._with_offsets(build, x, build.emit("MatMul", x, self._decoded(build)))
 
     def _decoded(self, build: Build) -> str:
@@ -189,6 +200,7 @@ class BlocksOfCodes(CodesWeight):
         if transposed:
             return super().multiply(build, x, transposed=True)
         rows, width = self.shape
+        x = self._ordered(build, x)
         made = build.emit(
             "MatMulNBits",
             x,

@@ -18,12 +18,16 @@ import numpy as np
 import hub_native
 from hub.api import (
     F32,
+    I32,
     U8,
     ArrayPart,
+    Blocks,
     Const,
     Dense,
     DType,
+    Holding,
     HubError,
+    Index,
     Layout,
     PartSpec,
     Quantized,
@@ -48,7 +52,8 @@ _TURN: Final = 64
 class Codes(Layout):
     """What the three families share: codes, a scale for each group, and a zero point or an offset where told.
 
-    `parts`: `codes`; `scale`; `zero` like the codes, or like the scales; `offset` f32.
+    `parts`: `codes`; `scale`; `zero` like the codes, or like the scales; `offset` f32; `order` i32 (in,), the columns
+    in the order in which they are stored, where groups are not those of neighbours.
     """
 
     absent = 0.0
@@ -65,7 +70,21 @@ class Codes(Layout):
         return None if all(shape) else "a matrix without weights"
 
     def scheme(self, shape: Shape) -> Scheme:
-        return self.told.scheme(self.absent)
+        return self.told.scheme(shape[1], self.absent)
+
+    def can_hold(self, scheme: Scheme | DType, shape: Shape, values: Quantized | None = None) -> Holding:
+        """Groups by an index must all have as many columns."""
+        found = super().can_hold(scheme, shape, values)
+        if not self.told.ordered or found.fidelity == "lossy":
+            return found
+        if values is None:
+            return Holding("codes", "groups may not all have as many columns", by_value=True)
+        return found if self._even(values) else Holding("lossy", "groups do not all have as many columns")
+
+    def _even(self, values: Quantized) -> bool:
+        assert isinstance(values.groups, Index) and values.groups.g_idx is not None
+        g_idx = np.sort(values.groups.g_idx.whole())
+        return np.array_equal(g_idx, np.arange(len(g_idx)) // self.told.blocks.shape[1])
 
     def parts(self, shape: Shape) -> Mapping[str, PartSpec]:
         reason = self.fits(shape)
@@ -79,12 +98,18 @@ class Codes(Layout):
             found["zero"] = self.number_spec(self.told.scale, rows, groups)
         elif self.told.kind == "offset":
             found["offset"] = self.number_spec(F32, rows, groups)
+        if self.told.ordered:
+            found["order"] = PartSpec(I32, (shape[1],), None)
         return found
 
     def unpack(self, arrays: Arrays, shape: Shape) -> Quantized:
         told, scheme = self.told, self.scheme(shape)
         groups = told.groups(shape[1])
-        codes = ArrayPart(self.read_codes(arrays["codes"], shape), rows_spec(told.code, shape))
+        stored = self.read_codes(arrays["codes"], shape)
+        blocks: Blocks | Index = told.blocks
+        if told.ordered:
+            stored, blocks = self._as_they_were(stored, arrays["order"])
+        codes = ArrayPart(stored, rows_spec(told.code, shape))
         zero: Const | Dense
         if told.kind == "zero":
             zero = self._per_group(self.read_zeros(arrays["zero"], shape[0], groups), told.code)
@@ -98,7 +123,7 @@ class Codes(Layout):
             codes,
             told.values,
             self._per_group(self.read_numbers(arrays["scale"]), told.scale),
-            told.blocks,
+            blocks,
             zero,
             self._per_group(self.read_numbers(arrays["offset"]), F32) if told.kind == "offset" else Const(0.0),
         )
@@ -106,7 +131,12 @@ class Codes(Layout):
     def pack(self, body: Quantized) -> Arrays:
         assert isinstance(body.scale, Dense)
         codes = body.codes.whole().reshape(body.shape).astype(self.told.code.numpy(), copy=False)
-        arrays = {"codes": self.write_codes(codes), "scale": self.write_numbers(body.scale, self.told.scale)}
+        arrays = {}
+        if self.told.ordered:
+            assert isinstance(body.groups, Index) and body.groups.g_idx is not None
+            arrays["order"] = np.argsort(body.groups.g_idx.whole(), kind="stable").astype("<i4")
+            codes = codes[:, arrays["order"]]
+        arrays |= {"codes": self.write_codes(codes), "scale": self.write_numbers(body.scale, self.told.scale)}
         if self.told.kind == "zero":
             assert isinstance(body.zero, Dense)
             zeros = body.zero.part.whole().astype(self.told.code.numpy(), copy=False)
@@ -118,6 +148,16 @@ class Codes(Layout):
             assert isinstance(body.offset, Dense)
             arrays["offset"] = self.write_numbers(body.offset, F32)
         return arrays
+
+    def _as_they_were(self, stored: Array, order: Array) -> tuple[Array, Index]:
+        """Columns in the tensor's own order, and their groups."""
+        columns = len(order)
+        if not np.array_equal(np.sort(order), np.arange(columns)):
+            raise HubError("its order of columns does not name each of them once")
+        codes, g_idx = np.empty_like(stored), np.empty(columns, np.int32)
+        codes[:, order] = stored
+        g_idx[order] = np.arange(columns, dtype=np.int32) // self.told.blocks.shape[1]
+        return codes, Index(ArrayPart(g_idx, PartSpec(I32, (columns,), None)), self.told.groups(columns))
 
     def _per_group(self, array: Array, dtype: DType) -> Dense:
         axis = 0 if self.told.blocks.shape[0] else None
@@ -377,8 +417,8 @@ def make(name: str) -> Codes:
             raise UsageError(f"{family}: zero points are codes")
         return Columns(family, told)
     if family == "onnx.rows":
-        if told.kind == "floatzero":
-            raise UsageError(f"{family}: zero points are codes")
+        if told.kind == "floatzero" or told.ordered:
+            raise UsageError(f"{family}: zero points are codes, and columns in their order")
         return Rows(family, told)
     if told.blocks.shape[1] == 0:
         raise UsageError(f"{family}: groups have a size")

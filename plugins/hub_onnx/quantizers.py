@@ -34,13 +34,16 @@ class Nearest(Quantizer):
     """Integers: symmetric where the layout stores no zero point. An offset is minus zero point times scale.
 
     Raises:
-        UsageError: codes that begin at 0 without a zero point, which weights of both signs do not fit.
+        UsageError: codes that begin at 0 without a zero point, which weights of both signs do not fit; or columns in
+            another order, which only calibration gives.
     """
 
     wants = frozenset({"importance"})
 
     def __init__(self, layout: Codes) -> None:
         told = layout.told
+        if told.ordered:
+            raise UsageError(f"{layout.name}: codes in another order of columns are only carried over, never made")
         if not told.kind and not told.signed and not layout.absent:
             raise UsageError(f"{layout.name}: weights have both signs, it wants a zero point or signed codes")
         self.layout, self.packing = layout.name, layout

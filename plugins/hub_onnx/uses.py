@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from hub.api import Configured
 
@@ -23,6 +24,11 @@ class Uses:
     turned: frozenset[str] = frozenset()
     tables: frozenset[str] = frozenset()
     tied: tuple[str, str] | None = None
+
+    @cached_property
+    def columns(self) -> frozenset[str]:
+        """Matrices that are (out, in)."""
+        return self.matrices - self.turned
 
 
 @dataclass

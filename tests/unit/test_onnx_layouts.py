@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from hub.api import F32, I8, U8, Affine, ArrayPart, Blocks, Const, Dense, Quantized, UsageError, rows_spec
+from hub.api import (
+    F32,
+    I8,
+    I32,
+    U8,
+    Affine,
+    ArrayPart,
+    Blocks,
+    Const,
+    Dense,
+    HubError,
+    Index,
+    PartSpec,
+    Quantized,
+    UsageError,
+    rows_spec,
+)
 from hub.plugins import registry
 from hub_onnx.told import Told
 
@@ -99,3 +117,31 @@ def test_short_last_blocks(bits):
 def test_rows_that_do_not_fill_bytes_are_refused():
     assert "no multiple" in registry().layout("onnx.dq/4bit-g32-zero").fits((3, 32))
     assert registry().layout("onnx.dq/8bit-g32-zero").fits((3, 32)) is None
+
+
+@pytest.mark.parametrize("family", ["onnx.dq", "ort.MatMulNBits"])
+def test_columns_by_group_and_their_order(family):
+    """Act-order: column 0 belongs to the second group; codes are stored by group, the order beside them."""
+    layout = registry().layout(f"{family}/4bit-g16-zero-order")
+    g_idx = RANDOM.permutation(np.repeat(np.arange(2, dtype=np.int32), 16))
+    codes, zero = RANDOM.integers(0, 16, (4, 32), np.uint8), RANDOM.integers(0, 16, (4, 2), np.uint8)
+    scale = RANDOM.normal(0, 1, (4, 2)).astype(np.float32)
+    plain = body(codes, scale, 16, zero=zero)
+    index = Index(ArrayPart(g_idx, PartSpec(I32, (32,), None)), 2)
+    made = layout.pack(replace(plain, groups=index))
+    np.testing.assert_array_equal(g_idx[made["order"]], np.repeat([0, 1], 16))
+    np.testing.assert_array_equal(
+        layout.decode(made, (4, 32)), scale[:, g_idx] * (codes.astype(np.float32) - zero[:, g_idx])
+    )
+    again = layout.pack(layout.unpack(made, (4, 32)))
+    assert {name: array.tobytes() for name, array in again.items()} == {n: a.tobytes() for n, a in made.items()}
+    scheme = layout.scheme((4, 32))
+    assert layout.can_hold(scheme, (4, 32)).by_value
+    assert layout.can_hold(scheme, (4, 32), layout.unpack(made, (4, 32))).fidelity == "exact"
+    uneven = Index(ArrayPart(np.where(np.arange(32) < 5, 0, g_idx).astype(np.int32), index.g_idx.spec), 2)
+    assert layout.can_hold(scheme, (4, 32), replace(plain, groups=uneven)).fidelity == "lossy"
+    with pytest.raises(HubError, match="order of columns"):
+        layout.unpack(dict(made, order=np.zeros(32, np.int32)), (4, 32))
+    assert registry().quantizer(f"{family}/4bit-g16-zero") is not None
+    with pytest.raises(UsageError, match="only carried over"):
+        registry().quantizer(f"{family}/4bit-g16-zero-order")
