@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from made_models import DATA, TINY, family_shapes, folder, read_safetensors, weights
+from made_models import DATA, TINY, family_shapes, folder, read_safetensors, safetensors_bytes, weights
 from mlx_peer import ask, error, logits, needs_mlx_lm
 
 import hub
+from hub.recipe import Recipe, rule
 from hub.runner import Runner
 
 pytestmark = [pytest.mark.consumers, needs_mlx_lm()]
@@ -200,3 +202,77 @@ def test_folders_of_mlx_lm_convert_read_back_to_the_same_logits(tmp_path):
         assert (
             read_safetensors(again / "model.safetensors").keys() == read_safetensors(path / "model.safetensors").keys()
         )
+
+
+# ------------------------------------------------------------------------------------------------ codes of other formats
+
+CODES = {
+    "gguf:q8_0": "exact", "gguf:q4_0": "exact", "gguf:q4_1": "exact", "gguf:q5_0": "exact", "gguf:q5_1": "exact",
+    "gptq:4bit-g64-asym": "exact", "gptq:8bit-g32-sym": "exact", "awq:4bit-g128-asym": "exact",
+    "compressed-tensors:4bit-g32-asym": "exact", "compressed-tensors:mxfp4": "exact", "compressed-tensors:8bit": "exact",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", ["llama3", "qwen3_moe"])
+def test_codes_of_other_formats_are_moved_and_run(family, models, tmp_path):
+    outs = []
+    for to, least in CODES.items():
+        name = to.replace(":", "-")
+        between, out = tmp_path / (f"{name}.gguf" if to.startswith("gguf") else name), tmp_path / f"{name}-mlx"
+        # llama.cpp's file types give the output 6 bits in groups of 16, which MLX does not have.
+        rules = [rule("output.weight=q8_0"), rule("token_embd=q8_0")] if to.startswith("gguf") else []
+        hub.convert(models[family], between, to=to, rules=rules, recipe=Recipe(pure=True), verify="none")
+        hub.convert(between, out, to="mlx", require=least, verify="weights")
+        outs.append(out)
+    for out, theirs in zip(outs, logits(outs, [IDS] * len(outs), tmp_path), strict=True):
+        assert not isinstance(theirs, str), f"{out.name}: {theirs}"
+        assert error(theirs, ours(out, IDS)) < LIMIT, out.name
+
+
+# ------------------------------------------------------------------------------------------------ planted faults
+
+
+def biases_of_the_wrong_sign(arrays: dict[str, np.ndarray]) -> None:
+    for name in arrays:
+        if name.endswith("k_proj.biases"):
+            arrays[name] = -arrays[name]
+
+
+def nibbles_swapped(arrays: dict[str, np.ndarray]) -> None:
+    name = "model.layers.0.self_attn.q_proj.weight"
+    data = arrays[name].view(np.uint8)
+    arrays[name] = (data << 4 | data >> 4).view(np.uint32)
+
+
+def scales_transposed(arrays: dict[str, np.ndarray]) -> None:
+    name = "model.layers.1.mlp.up_proj.scales"
+    arrays[name] = np.ascontiguousarray(arrays[name].T).reshape(arrays[name].shape)
+
+
+def scales_made_positive(arrays: dict[str, np.ndarray]) -> None:
+    for name in arrays:
+        if name.endswith("o_proj.scales"):
+            arrays[name] = np.abs(arrays[name])
+
+
+def output_dropped(arrays: dict[str, np.ndarray]) -> None:
+    for role in ("weight", "scales", "biases"):
+        del arrays[f"lm_head.{role}"]
+
+
+FAULTS = (biases_of_the_wrong_sign, nibbles_swapped, scales_transposed, scales_made_positive, output_dropped)
+
+
+def test_planted_faults_do_not_pass(models, tmp_path):
+    whole = tmp_path / "whole"
+    hub.convert(models["llama3"], whole, to="mlx:4bit-g32", verify="none")
+    broken = []
+    for fault in FAULTS:
+        path = shutil.copytree(whole, tmp_path / fault.__name__)
+        arrays = read_safetensors(path / "model.safetensors")
+        fault(arrays)
+        (path / "model.safetensors").write_bytes(safetensors_bytes(arrays))
+        broken.append(path)
+    right = ours(whole, IDS)
+    for path, theirs in zip(broken, logits(broken, [IDS] * len(broken), tmp_path), strict=True):
+        assert isinstance(theirs, str) or error(theirs, right) > 100 * LIMIT, path.name
