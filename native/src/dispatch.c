@@ -15,10 +15,11 @@ extern const hub_kernels hub_ggml_legacy_avx2, hub_ggml_k_avx2, hub_ggml_legacy_
 extern const hub_kernels hub_ggml_decode_avx2, hub_ggml_decode_avx512;
 extern const hub_kernels hub_words_scalar, hub_words_avx2, hub_words_avx512;
 extern const hub_kernels hub_mlx_scalar, hub_mlx_avx2, hub_mlx_avx512;
+extern const hub_kernels hub_nearest_scalar, hub_nearest_avx2, hub_nearest_avx512;
 extern const hub_kernels hub_run_scalar, hub_run_avx2, hub_run_avx512;
 extern const hub_kernels hub_fast_scalar, hub_fast_avx2, hub_fast_avx512, hub_fast_avx512vnni, hub_fast_avx512bf16;
 
-enum { FILES = 10, EXTRAS = 5 };
+enum { FILES = 12, EXTRAS = 5 };
 
 typedef struct row {
     const char *name;
@@ -63,7 +64,7 @@ static bool has_bf16(void) { return __builtin_cpu_supports("avx512bf16") && has_
 static const row rows[] = {
 #ifdef HUB_BUILD_AVX512
     {"avx512", has_avx512, {&hub_ggml_legacy_avx512, &hub_ggml_k_avx512, &hub_ggml_decode_avx512, &hub_words_avx512,
-                            &hub_mlx_avx512}, {
+                            &hub_mlx_avx512, &hub_nearest_avx512}, {
 #ifdef HUB_BUILD_AVX512VNNI
         {has_vnni, &hub_fast_avx512vnni},
 #endif
@@ -75,7 +76,8 @@ static const row rows[] = {
     }},
 #endif
 #ifdef HUB_BUILD_AVX2
-    {"avx2", has_avx2, {&hub_ggml_legacy_avx2, &hub_ggml_k_avx2, &hub_ggml_decode_avx2, &hub_words_avx2, &hub_mlx_avx2}, {
+    {"avx2", has_avx2, {&hub_ggml_legacy_avx2, &hub_ggml_k_avx2, &hub_ggml_decode_avx2, &hub_words_avx2, &hub_mlx_avx2,
+                        &hub_nearest_avx2}, {
         {has_fma, &hub_run_avx2},
         {has_fma, &hub_fast_avx2},
     }},
@@ -83,7 +85,7 @@ static const row rows[] = {
     {"scalar", always,
      {&hub_cast_scalar, &hub_ggml_legacy_scalar, &hub_ggml_k_scalar, &hub_ggml_iq_scalar, &hub_ggml_small_scalar,
       &hub_measure_scalar, &hub_run_scalar, &hub_fast_scalar, &hub_words_scalar,
-      &hub_mlx_scalar}, {{NULL, NULL}}},
+      &hub_mlx_scalar, &hub_nearest_scalar}, {{NULL, NULL}}},
 };
 enum { ROWS = sizeof rows / sizeof rows[0] };
 
@@ -119,6 +121,7 @@ static void fill(hub_kernels *to, const hub_kernels *from) {
     if (!to->run) to->run = from->run;
     if (!to->words) to->words = from->words;
     if (!to->mlx) to->mlx = from->mlx;
+    if (!to->nearest) to->nearest = from->nearest;
 }
 
 static const char *why_not(const char *name) {

@@ -88,6 +88,7 @@ typedef struct hub_kernels {
     const struct hub_run *run; /* all of them or none: run.h */
     const struct hub_words *words; /* the same: words.h */
     const struct hub_mlx *mlx;     /* the same: mlx.h */
+    const struct hub_nearest *nearest; /* the same: nearest.h */
 } hub_kernels;
 
 /* dispatch.c */

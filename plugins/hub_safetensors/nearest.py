@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
+import hub_native
 from hub.api import DType
 
 Array = np.ndarray[Any, Any]
@@ -132,48 +133,38 @@ class _Best:
     """The best scale and zero point so far of every group."""
 
     def __init__(self, grouped: Array, weight: Array | None, bits: int) -> None:
-        self.grouped, self.weight, self.most = grouped, weight, float((1 << bits) - 1)
-        self.error = np.full(grouped.shape[:2], np.inf, np.float32)
-        self.scale = np.ones(grouped.shape[:2], np.float32)
-        self.zero = np.zeros(grouped.shape[:2], np.float32)
+        shape = grouped.shape[:2]
+        self.shape, self.most = shape, (1 << bits) - 1
+        self.groups = np.ascontiguousarray(grouped, np.float32).reshape(-1, grouped.shape[2])
+        self.weight = None if weight is None else np.ascontiguousarray(weight[0], np.float32)
+        self.error = np.full(shape, np.inf, np.float32)
+        self.scale = np.ones(shape, np.float32)
+        self.zero = np.zeros(shape, np.float32)
 
     def offer(self, scale: Array, zero: Array) -> None:
         """Take them where they are better."""
-        zero = zero.astype(np.float32)
-        off = self.levels(scale, zero)
-        off *= scale[:, :, None]
-        off -= self.grouped
-        with np.errstate(over="ignore"):
-            weight = off if self.weight is None else off * self.weight
-            error = np.einsum("rgk,rgk->rg", off, weight)
+        scale, zero = scale.astype(np.float32), zero.astype(np.float32)
+        error = np.empty(self.shape, np.float32)
+        hub_native.nearest_errors(self.groups, scale.ravel(), zero.ravel(), self.most, self.weight, error.ravel())
         better = error < self.error
-        self.error = np.where(better, error, self.error)
-        self.scale = np.where(better, scale, self.scale)
-        self.zero = np.where(better, zero, self.zero)
-
-    def levels(self, scale: Array, zero: Array) -> Array:
-        """The nearest codes less the zero point, half to even."""
-        with np.errstate(over="ignore"):
-            levels = self.grouped / scale[:, :, None]
-        np.rint(levels, out=levels)
-        return np.clip(levels, -zero[:, :, None], self.most - zero[:, :, None], out=levels)
+        np.copyto(self.error, error, where=better)
+        np.copyto(self.scale, scale, where=better)
+        np.copyto(self.zero, zero, where=better)
 
     def refine(self, dtype: DType) -> None:
         """Offer the scale of the least squared error for the codes that there are."""
-        levels = self.levels(self.scale, self.zero).astype(np.float64)
-        weighted = levels if self.weight is None else levels * self.weight
-        down = (weighted * levels).sum(axis=2)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            scale = (weighted * self.grouped).sum(axis=2) / down
+        scale = np.empty(self.shape, np.float64)
+        found = self.scale.ravel(), self.zero.ravel()
+        hub_native.nearest_fit(self.groups, *found, self.most, self.weight, scale.ravel())
         usable = np.isfinite(scale) & (scale > 0)
         self.offer(rounded(np.where(usable, scale, self.scale), dtype), self.zero)
 
     def result(self, columns: int) -> tuple[Array, Array, Array]:
         """Codes, scales, zero points."""
-        codes = (self.levels(self.scale, self.zero) + self.zero[:, :, None]).astype(np.uint8)
-        rows = len(codes)
+        codes = np.empty(self.groups.shape, np.uint8)
+        hub_native.nearest_codes(self.groups, self.scale.ravel(), self.zero.ravel(), self.most, codes)
         return (
-            np.ascontiguousarray(codes.reshape(rows, -1)[:, :columns]),
-            self.scale.astype(np.float32),
+            np.ascontiguousarray(codes.reshape(self.shape[0], -1)[:, :columns]),
+            self.scale,
             self.zero.astype(np.uint8),
         )

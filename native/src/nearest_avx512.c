@@ -1,0 +1,5 @@
+/* Rounding to the nearest with given scales: AVX-512. */
+#include "lanes_avx512.h"
+
+#define NEAREST_LANES
+#include "nearest_kernels.h"
