@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from hub.api import I8, U8, ArrayPart, Codebook, Const, Dense, PartSpec, Quantized, Scheme
+from hub.api import I8, U8, Affine, ArrayPart, Codebook, Const, Dense, PartSpec, Quantized, Scheme
 from hub.errors import HubError
 from hub.layout import FIDELITIES, DenseLayout
 from hub.plugins import registry
@@ -86,7 +87,31 @@ def samples(name: str):
                     array = (array.astype(np.float32) * random.choice([-1, 0, 1, 8], spec.shape)).astype(dtype)
             parts[part] = array
         out.append(_allowed(layout, _tamed(layout, parts, random), random, edge))
+    if small := _small(layout, out[0], random):
+        out.append(small)
     return [*out, _positive(out[0])] if _has_bytes_of_scale(layout) else out
+
+
+def _small(layout, parts, random):
+    """With codes that are few, close to the middle, where there are many: layouts of fewer bits may hold them."""
+    scheme = layout.scheme(SHAPE)
+    if not isinstance(scheme, Scheme) or not isinstance(scheme.values, Affine) or isinstance(scheme.scale, Scheme):
+        return None
+    bits, signed = scheme.values.bits, scheme.values.signed
+    if scheme.values.dtype is not None or bits < 5 or isinstance(layout, DenseLayout):
+        return None
+    body = layout.unpack(parts, SHAPE)
+    dtype = I8 if signed else U8
+    codes = random.integers(-8, 8, SHAPE) + (0 if signed else 1 << (bits - 1))
+    zero = body.zero
+    if isinstance(zero, Dense):
+        zeros = random.integers(-7, 8, zero.part.spec.shape) + (0 if signed else 1 << (bits - 1))
+        zero = Dense(ArrayPart(zeros.astype(zero.part.spec.dtype.numpy()), zero.part.spec))
+    part = ArrayPart(codes.astype(dtype.numpy()), PartSpec(dtype, SHAPE))
+    try:
+        return layout.pack(replace(body, codes=part, zero=zero))
+    except NotImplementedError:
+        return None
 
 
 def _has_bytes_of_scale(layout):

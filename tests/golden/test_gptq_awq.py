@@ -152,3 +152,22 @@ def test_awq_of_other_widths_is_read(bits, tmp_path):
     hub.convert(tmp_path / "awq", tmp_path / "back", to="gptq", require="exact", verify="weights")
     old, new = (load_file(tmp_path / name / "model.safetensors") for name in ("gptq", "back"))
     assert all(np.array_equal(old[name], new[name]) for name in old)
+
+
+def test_wide_codes_that_are_few_become_narrow_ones_again(tmp_path):
+    """Q8_0 made of Q4_0 uses 16 of its codes: 4 bits hold them, and no others."""
+    hub.convert(DATA / "tiny-llama", tmp_path / "4.gguf", to="gguf:q4_0", verify="none")
+    hub.convert(tmp_path / "4.gguf", tmp_path / "8.gguf", to="gguf:q8_0", verify="none")
+    with hub.open(tmp_path / "4.gguf") as model:
+        names = {name for name, tensor in model.tensors.items() if tensor.layout == "ggml.Q4_0"}
+    assert len(names) > 40
+    for to in ("gguf:q4_0", "gptq:4bit-g32", "awq:4bit-g32-asym", "compressed-tensors:4bit-g32", "gguf:q4_1"):
+        with hub.open(tmp_path / "8.gguf") as model:
+            made = {entry.tensor.stored_name: entry for entry in hub.plan(model, to=to).entries}
+        carried = [made[name] for name in names if made[name].layout not in ("f16", "f32", "ggml.Q6_K")]
+        assert carried and {(entry.route, entry.fidelity) for entry in carried} == {("repack", "exact")}, to
+    hub.convert(tmp_path / "8.gguf", tmp_path / "back", to="gptq:4bit-g32", verify="weights")
+    hub.convert(DATA / "tiny-llama", tmp_path / "wide.gguf", to="gguf:q8_0", verify="none")
+    with hub.open(tmp_path / "wide.gguf") as model:
+        wide = [entry for entry in hub.plan(model, to="gguf:q4_0").entries if entry.layout == "ggml.Q4_0"]
+    assert {(entry.route, entry.why) for entry in wide} == {("requantize", "codes lie beyond 0 to 15")}
