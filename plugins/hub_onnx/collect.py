@@ -133,7 +133,8 @@ class Collector:
 
     def matmul(self, scope: Scope, node: Node) -> None:
         """x @ W, with W (in, out)."""
-        self._matrix(scope, node, node.inputs[1], rows=bool(node.get("transB", 0)))
+        if self._matrix(scope, node, node.inputs[1], rows=bool(node.get("transB", 0))):
+            self._in_order(scope, node)
         if node.get("alpha", 1.0) != 1.0 and self.uses and self.uses[-1].node is node:
             raise self.fault(node, f"alpha is {node.get('alpha', 1.0)}, a weight is multiplied with 1 only")
 
@@ -188,10 +189,17 @@ class Collector:
         told = {key: node.get(key, 0) for key in ("K", "N", "block_size")} | {"bits": node.get("bits", 4)}
         self._blocks(node, (told["N"], told["K"]), told["bits"], told["block_size"], b, scale, zero)
         self._trivial_index(node, index, told["block_size"])
+        self._in_order(scope, node)
         if bias is not None:
             self.vector(scope, node, 5, "bias")
         if node.get("accuracy_level", 0) == 4:
             self.policy("the graph asks for int8 activations in MatMulNBits")
+
+    def _in_order(self, scope: Scope, node: Node) -> None:
+        """Refuse a product whose input has its columns in another order first."""
+        maker = scope.maker(node.inputs[0])
+        if maker and maker.op == "Gather" and maker.get("axis", 0) != 0 and scope.constant(maker.inputs[1]) is not None:
+            raise self.fault(node, "its input is put in another order of columns before (act-order)")
 
     def gather_block_quantized(self, scope: Scope, node: Node) -> None:
         """com.microsoft's GatherBlockQuantized: rows of a table of codes."""
