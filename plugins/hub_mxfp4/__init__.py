@@ -5,7 +5,7 @@ This module only registers. Facts come from openai/gpt-oss' files and transforme
 
 from __future__ import annotations
 
-from hub.api import Format, LayoutEntry, hookimpl
+from hub.api import Format, LayoutEntry, QuantizerEntry, hookimpl
 
 
 @hookimpl
@@ -13,9 +13,10 @@ def hub_formats() -> list[Format]:
     return [
         Format(
             name="mxfp4",
-            summary="Hugging Face folder with experts in MXFP4, as gpt-oss has them (read only)",
+            summary="Hugging Face folder with experts in MXFP4, as gpt-oss has them",
             detect="hub_mxfp4.detect:detect",
             reader="hub_mxfp4.reader:Mxfp4Reader",
+            writer="hub_mxfp4.writer:Mxfp4Writer",
         )
     ]
 
@@ -23,3 +24,8 @@ def hub_formats() -> list[Format]:
 @hookimpl
 def hub_layouts() -> list[LayoutEntry]:
     return [LayoutEntry("mxfp4.blocks", "hub_mxfp4.layouts:make")]
+
+
+@hookimpl
+def hub_quantizers() -> list[QuantizerEntry]:
+    return [QuantizerEntry("mxfp4.blocks/nearest", "mxfp4.blocks", "hub_mxfp4.quantizers:make")]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from hub.api import FormatError, Model, Packed, Reader, Tensor
+from hub.api import ConfigError, Folder, FormatError, Model, Packed, Reader, Tensor
 from hub_mxfp4.layouts import Blocks32
 from hub_safetensors.hf_folder import open_folder
+from hub_safetensors.members import Members
 from hub_safetensors.partners import fault, told
+from hub_safetensors.patterns import Pattern
+from hub_safetensors.quantization import quantization_of
 
 BLOCKS, SCALES = "_blocks", "_scales"
-_BYTES: Final = 16
+BYTES: Final = 16
 """Of a block of 32 weights."""
+_MAX_NAMES: Final = 10_000
 
 
 class Mxfp4Reader(Reader):
@@ -23,16 +27,31 @@ class Mxfp4Reader(Reader):
     """
 
     def open(self, path: str) -> Model:
-        return open_folder(path, format="mxfp4", collect=_collect)
+        folder = Folder(path)
+
+        def rule(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Mapping[str, Tensor]:
+            return _collect(tensors, _left_alone(*quantization_of(folder, config)))
+
+        return open_folder(path, format="mxfp4", collect=rule)
 
 
-def _collect(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Mapping[str, Tensor]:
+def _left_alone(settings: Mapping[str, Any], path: str) -> Sequence[Pattern]:
+    """`modules_to_not_convert`, which transformers takes for regular expressions of names' beginnings."""
+    names = Members(settings, path, "quantization_config").items("modules_to_not_convert")
+    if len(names) > _MAX_NAMES or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"modules_to_not_convert must be a list of at most {_MAX_NAMES} names", path=path)
+    return [Pattern(name, path) for name in names]
+
+
+def _collect(tensors: Mapping[str, Tensor], left_alone: Sequence[Pattern]) -> Mapping[str, Tensor]:
     out: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         stem = name[: -len(BLOCKS)]
         if name.endswith(BLOCKS):
             if stem in tensors:
                 raise fault(tensors[stem], "it is there in MXFP4, too; which of the two is meant cannot be known")
+            if any(pattern.match(stem.rpartition(".")[0]) for pattern in left_alone):
+                raise fault(tensor, "it is in MXFP4, and modules_to_not_convert says that its module is not")
             out[stem] = _joined(tensors, stem, tensor)
         elif name.endswith(SCALES) and tensor.layout == "u8":
             if stem + BLOCKS not in tensors:
@@ -49,8 +68,8 @@ def _joined(tensors: Mapping[str, Tensor], stem: str, blocks: Tensor) -> Tensor:
     if scales is None:
         raise fault(blocks, f"{stem}{SCALES}, which belongs to it, is missing")
     *outer, count, nbytes = blocks.shape if len(blocks.shape) >= 3 else (0, 0, 0)
-    if nbytes != _BYTES or 0 in blocks.shape or len(blocks.shape) > 4:
-        raise fault(blocks, f"shape {list(blocks.shape)}, it must be experts, rows, blocks and {_BYTES} bytes")
+    if nbytes != BYTES or 0 in blocks.shape or len(blocks.shape) > 4:
+        raise fault(blocks, f"shape {list(blocks.shape)}, it must be experts, rows, blocks and {BYTES} bytes")
     if scales.shape != (*outer, count):
         raise fault(scales, f"shape {list(scales.shape)}, its blocks make it {[*outer, count]}")
     shape = (*outer, 32 * count)

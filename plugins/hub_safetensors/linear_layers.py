@@ -28,6 +28,14 @@ def linear_layers(configured: Configured | None, *, turned: bool = False) -> fro
     return frozenset(found)
 
 
+def fused_experts(configured: Configured | None) -> frozenset[str]:
+    """Canonical names of tensors with the matrices of all experts of a layer, (experts, out, in)."""
+    if configured is None or configured.architecture.graph is None:
+        return frozenset()
+    nodes = configured.architecture.graph.nodes(configured.evaluate, configured.layers)
+    return frozenset(name for node in nodes if node.op == "fused_experts" for name in node.weights[1:])
+
+
 def is_linear(name: str, layers: frozenset[str], configured: Configured | None) -> bool:
     """Whether a stored tensor is one of `layers`, by its name or a spelling that the family has besides."""
     if name in layers or configured is None:
@@ -72,7 +80,7 @@ def other_linears(configured: Configured | None, quantized: Collection[str]) -> 
         return []
     found: dict[str, None] = {}
     for node in configured.architecture.graph.nodes(configured.evaluate, configured.layers):
-        if node.op == "linear":
+        if node.op in ("linear", "fused_experts"):  # of which the first is the router
             found[node.weights[0]] = None
         elif node.op == "experts":
             found[node.weights[0]] = None
