@@ -102,7 +102,7 @@ class MlxWriter(Writer):
                 MAX_SHARD,
                 METADATA,
                 always_indexed=True,
-                totals={"total_parameters": sum(math.prod(tensor.shape) for tensor in tensors)},
+                totals={"total_parameters": _parameters(tensors)},
             ),
         )  # fmt: skip
         return files, config, [*notes, *more, *(f"{printable(key)} set in config.json" for key in settings)]
@@ -241,6 +241,11 @@ def _weights(tensor: Laid) -> list[Weight]:
         name = f"{_module(tensor.name)}.{role}"
         out.append(Weight(name, SPELLED[spec.dtype.name], shape, spec.nbytes, (tensor.name, role)))
     return out
+
+
+def _parameters(tensors: Iterable[Laid]) -> int:
+    """Numbers of the model, as mlx-lm counts them: weights and biases of layers, and nothing else that there may be."""
+    return sum(math.prod(tensor.shape) for tensor in tensors if tensor.name.endswith((".weight", ".bias")))
 
 
 def _computed_in(tensors: Sequence[Laid]) -> str:

@@ -18,7 +18,7 @@ from hub.runner import Runner
 
 pytestmark = [pytest.mark.consumers, needs_mlx_lm()]
 FAMILIES = ("llama3", "qwen2", "qwen3", "gemma3", "mixtral", "qwen3_moe")
-OTHERS = ("mistral", "gemma2", "phi3", "gpt2")
+OTHERS = ("mistral", "gemma2", "phi3", "gpt2", "gpt_oss")
 FORMS = [f"{bits}bit-g{group}" for bits in (1, 2, 3, 4, 5, 6, 8) for group in (32, 64, 128)]
 MODES = ("mxfp4", "mxfp8", "nvfp4")
 DENSE = ("f32", "bf16", "f16")
@@ -38,6 +38,8 @@ def config(family: str, **changes: Any) -> dict[str, Any]:
         made.pop("intermediate_size")
     if family == "qwen3_moe":
         made |= {"moe_intermediate_size": 128}
+    if family == "gpt_oss":  # mlx-lm knows whole bounds of yarn only
+        made |= {"num_hidden_layers": 3, "rope_parameters": {"rope_theta": 150000.0, "rope_type": "default"}}
     if family == "gemma3":
         made["layer_types"] = ["sliding_attention", "full_attention"]
     if family in ("phi3", "qwen2", "mistral", "mixtral", "llama3"):
@@ -54,7 +56,11 @@ def model(path: Path, family: str, dtype: str = "bf16", **changes: Any) -> Path:
             array[0, :], array[1, :], array[2, :] = 0, array[1, 0], np.abs(array[2, :])
             array[3, :64] = 0
     # mlx-lm knows GPT-2 as it was first saved, without its head.
-    return folder(path, made, {name.removeprefix("transformer."): array for name, array in arrays.items()})
+    arrays = {name.removeprefix("transformer."): array for name, array in arrays.items()}
+    for name in arrays:
+        if name.endswith(("experts.gate_up_proj", "experts.down_proj")):
+            arrays[name] = np.ascontiguousarray(arrays[name].swapaxes(1, 2))  # gpt-oss' floats are (in, out)
+    return folder(path, made, arrays)
 
 
 @pytest.fixture(scope="module")
@@ -141,8 +147,11 @@ def test_codes_are_the_very_bytes_of_mlx_lms(dtype, tmp_path):
 
 @pytest.mark.parametrize("family", [*FAMILIES[1:], *OTHERS])
 def test_families_are_quantized_as_mlx_lm_does(family, models, tmp_path):
-    mixtures = MIXTURES[:2] if family != "gpt2" else ()
-    compare(models[family], ["4bit-g64", "6bit-g32", *MODES, *mixtures], tmp_path)
+    source, mixtures = models[family], MIXTURES[:2] if family != "gpt2" else ()
+    if family == "gpt_oss":  # mlx-lm takes its floats for (out, in)
+        source = tmp_path / "source"
+        hub.convert(models[family], source, to="mlx:bf16", verify="none")
+    compare(source, ["4bit-g64", "6bit-g32", *MODES, *mixtures], tmp_path)
 
 
 def test_mixtures_are_mlx_lms(tmp_path):
