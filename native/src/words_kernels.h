@@ -148,6 +148,19 @@ static void pack_twos(const uint8_t *restrict codes, uint8_t *restrict to, int64
     }
 }
 
+/* Byte i of eight lies 8 i bits up and is wanted 56 + i bits up: one of the factor's bits moves it by 56 - 7 i, and no two
+ * of all the products are in the same place. */
+static void pack_ones(const uint8_t *restrict codes, uint8_t *restrict to, int64_t count) {
+    for (int64_t i = 0; i < count / 8; i++) {
+        uint64_t t;
+        memcpy(&t, codes + 8 * i, 8);
+        to[i] = (uint8_t)((t & 0x0101010101010101ull) * 0x0102040810204080ull >> 56);
+    }
+    if (count % 8) {
+        pack_eights(codes + count / 8 * 8, 1, to + count / 8, count % 8);
+    }
+}
+
 static void unpack_row(const uint8_t *from, int bits, uint8_t *codes, int64_t count) {
     switch (bits) {
     case 1: unpack_eights(from, 1, codes, count); break;
@@ -163,7 +176,7 @@ static void unpack_row(const uint8_t *from, int bits, uint8_t *codes, int64_t co
 
 static void pack_row(const uint8_t *codes, int bits, uint8_t *to, int64_t count) {
     switch (bits) {
-    case 1: pack_eights(codes, 1, to, count); break;
+    case 1: pack_ones(codes, to, count); break;
     case 2: pack_twos(codes, to, count); break;
     case 3: pack_eights(codes, 3, to, count); break;
     case 4: pack_fours(codes, to, count); break;
