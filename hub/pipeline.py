@@ -176,6 +176,8 @@ def _store(array: np.ndarray[Any, Any], spec: PartSpec, file: OutputFile, offset
     raw = memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
     if len(raw) != length * count:
         raise HubError(f"a tile has {len(raw)} bytes, its layout says {length * count}")
-    for i in range(count):
-        file.write(raw[i * length : (i + 1) * length], offset + first + i * stride)
+    if count == 1:
+        file.write(raw, offset + first)
+    else:
+        file.write_runs(raw, length, offset + first, stride)
     return len(raw)

@@ -91,6 +91,20 @@ class OutputFile:
             except OSError as error:
                 raise _refuse(error, self.path) from None
 
+    def write_runs(self, data: memoryview, length: int, offset: int, stride: int) -> None:
+        """Write `data` as runs of `length` bytes, the first at `offset`, each `stride` bytes after the last.
+
+        Raises:
+            OutputError: as `write`.
+        """
+        import hub_native
+
+        count = len(data) // length if length else 0
+        inside = offset >= 0 and offset + (count - 1) * stride + length <= self.size
+        done = hub_native.write_runs(self._fd, data, length, offset, stride) if count and inside else 0
+        for i in range(done, count):  # what is left fails for a reason
+            self.write(data[i * length : (i + 1) * length], offset + i * stride)
+
     def sync(self) -> None:
         """Raises:
         OutputError: the disk did not take the data.

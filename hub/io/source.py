@@ -96,6 +96,20 @@ class FileSource:
                 )
             done += n
 
+    def read_runs(self, buffer: memoryview, length: int, offset: int, stride: int) -> None:
+        """Fill `buffer` with runs of `length` bytes, the first from `offset`, each `stride` bytes after the last.
+
+        Raises:
+            FormatError, ChangedError: as `read_into`.
+        """
+        import hub_native
+
+        view = buffer.cast("B")
+        count = len(view) // length if length else 0
+        done = hub_native.read_runs(self._fd, view, length, offset, stride) if count else 0
+        for i in range(done, count):  # what is left fails for a reason
+            self.read_into(view[i * length : (i + 1) * length], offset + i * stride)
+
     def read(self, offset: int, size: int) -> bytes:
         """`size` bytes from `offset`; the range is checked against the file before anything is allocated.
 

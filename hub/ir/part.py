@@ -213,9 +213,10 @@ class FilePart(Part):
             raise IndexError(f"rows {start} to {stop} of a part of shape {self.spec.shape}")  # else a neighbour's bytes
         first, length, count, stride = self.spec.runs(start, stop)
         raw = np.empty(length * count, np.uint8)
-        view = memoryview(raw)
-        for i in range(count):
-            self.source.read_into(view[i * length : (i + 1) * length], self.offset + first + i * stride)
+        if count == 1:
+            self.source.read_into(memoryview(raw), self.offset + first)
+        else:
+            self.source.read_runs(memoryview(raw), length, self.offset + first, stride)
         return raw.view(self.spec.dtype.numpy()).reshape(self.spec.tile_shape(start, stop))
 
     def load_indices(self, indices: Sequence[int] | np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

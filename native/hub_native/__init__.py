@@ -62,6 +62,7 @@ from ._run import (
     swiglu_pairs,
     top_k,
 )
+from ._runs import read_runs, write_runs
 from ._words import (
     copy_rows,
     move_codes,
@@ -116,6 +117,7 @@ __all__ = [
     "pack_nibbles",
     "pack_rows",
     "quantize",
+    "read_runs",
     "rms_norm",
     "rope",
     "rope_tables",
@@ -136,4 +138,5 @@ __all__ = [
     "unpack_halves",
     "unpack_nibbles",
     "unpack_rows",
+    "write_runs",
 ]
