@@ -102,5 +102,5 @@ def test_quantizer_leads_somewhere(subject: Subject, quantizer_name: tuple[str, 
     assert isinstance(quantizer, Quantizer)
     assert quantizer.layout == layout
     assert quantizer.name
-    assert {*quantizer.wants, *quantizer.needs} <= {"importance", "hessian", "extra"}
+    assert {*quantizer.wants, *quantizer.needs} <= {"importance", "hessian", "extra", "stored"}
     assert registry().layout(layout).name == layout, "it fills a layout that nothing registers"
