@@ -15,6 +15,7 @@ import numpy as np
 
 from hub.api import (
     F32,
+    U8,
     Dense,
     FormatError,
     Packed,
@@ -34,9 +35,9 @@ from hub_onnx.check import named
 from hub_onnx.files import DTYPE, FLOATS, Files, nbytes
 from hub_onnx.model import Initializer, ModelProto, Node
 from hub_onnx.names import Names, scope_of
-from hub_onnx.proto import DataType
+from hub_onnx.proto import BITS, DataType
 from hub_onnx.trace import Scaled, Scope, Traced, follow, matrix, scopes
-from hub_onnx.vectors import DecodedVector, FilledRows
+from hub_onnx.vectors import AlignedRows, DecodedVector, FilledRows
 
 CONTRIB: Final = "com.microsoft"
 CODES: Final[Mapping[int, tuple[str, bool]]] = {
@@ -509,7 +510,11 @@ class Collector:
         for part, spec in layout.parts(use.shape).items():
             stored = use.stored[part]
             self._check_type(stored, spec)
-            if part == "codes" and use.short:
+            shared = nbytes(stored) != spec.nbytes and part == "zero" and use.layout.startswith("onnx.rows/")
+            if shared and stored.dims == use.stored["scale"].dims:
+                flat = self.files.part(stored, PartSpec(U8, (nbytes(stored),)))
+                parts[part] = AlignedRows(spec, flat, BITS[stored.data_type], stored.dims[-1])
+            elif part == "codes" and use.short:
                 rows = self.files.part(stored, PartSpec(spec.dtype, (use.shape[0], use.short)))
                 parts[part] = FilledRows(spec, rows)
             else:

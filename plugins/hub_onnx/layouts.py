@@ -36,6 +36,7 @@ from hub.api import (
     UsageError,
     rows_spec,
 )
+from hub_onnx.columns import turned
 from hub_onnx.told import Told
 from hub_safetensors.words import as_bytes
 
@@ -45,8 +46,6 @@ Arrays = Mapping[str, Array]
 NBITS: Final = "ort.MatMulNBits"
 BLOCKS: Final = (16, 32, 64, 128, 256)
 """Block sizes of MatMulNBits."""
-_TURN: Final = 64
-"""Rows turned together, so that what is written lies in the caches."""
 
 
 class Codes(Layout):
@@ -229,15 +228,29 @@ class Columns(Codes):
         return PartSpec(dtype, (rows // self.per,), 0, self.per) if high else PartSpec(dtype, (1,), None)
 
     def read_codes(self, array: Array, shape: Shape) -> Array:
-        return _turned(self._fields(array, shape[0]))
+        if self.per == 1:
+            return turned(array)
+        # Bytes are turned, not codes, which are several times as many.
+        whole, bits = turned(array), self.told.bits
+        out = np.empty(shape, np.uint8)
+        for i in range(self.per):
+            np.bitwise_and(whole >> np.uint8(i * bits), np.uint8((1 << bits) - 1), out=out[i :: self.per])
+        return _with_sign(out, bits) if self.told.signed else out
 
     def write_codes(self, codes: Array) -> Array:
-        return self._stored(_turned(codes))
+        if self.per == 1:
+            return turned(codes)
+        bits, plain = self.told.bits, codes.view(np.uint8)
+        whole = plain[:: self.per] & np.uint8((1 << bits) - 1)
+        for i in range(1, self.per):
+            field = plain[i :: self.per] & np.uint8((1 << bits) - 1)
+            whole |= field << np.uint8(i * bits)
+        return turned(whole)
 
     def read_zeros(self, array: Array, rows: int, groups: int) -> Array:
         if self.told.blocks.shape[0] == 0:
             return self._fields(array.reshape(1, -1), 1).reshape(1, 1)
-        return _turned(self._fields(array.reshape(groups, -1), rows))
+        return turned(self._fields(array.reshape(groups, -1), rows))
 
     def write_zeros(self, zeros: Array) -> Array:
         high, wide = self.told.blocks.shape
@@ -245,12 +258,12 @@ class Columns(Codes):
             padded = np.zeros((1, self.per), zeros.dtype)
             padded[0, 0] = zeros.reshape(-1)[0]
             return self._stored(padded).reshape(1)
-        stored = self._stored(_turned(zeros))
+        stored = self._stored(turned(zeros))
         return stored if wide else stored.reshape(-1)
 
     def read_numbers(self, array: Array) -> Array:
         if self.told.blocks.shape[1]:
-            return _turned(array)
+            return turned(array)
         return array.reshape(-1, 1)
 
     def write_numbers(self, value: Dense, dtype: DType) -> Array:
@@ -259,7 +272,7 @@ class Columns(Codes):
         if not high:
             return kept.reshape(-1)[:1].reshape(())
         kept = kept.reshape(-1, kept.shape[-1] if kept.ndim > 1 else 1)
-        return _turned(kept) if wide else kept.reshape(-1)
+        return turned(kept) if wide else kept.reshape(-1)
 
     def _fields(self, array: Array, count: int) -> Array:
         """The codes of rows of bytes, (n, count)."""
@@ -282,7 +295,8 @@ class Columns(Codes):
 class Rows(Columns):
     """`onnx.rows`: codes (out, in), numbers (out, groups); with one group for a row (out,), for the tensor ().
 
-    Codes of less than 8 bits are packed along the columns of the tensor; hub reads them, and writes none.
+    Codes of less than 8 bits are packed along the columns of the tensor, zero points of a row filled up to whole bytes
+    (ONNX packs on over the end of a row; readers tell them row by row). hub reads such codes, and writes none.
     """
 
     def __init__(self, family: str, told: Told) -> None:
@@ -293,11 +307,9 @@ class Rows(Columns):
         reason = Codes.fits(self, shape)
         if reason is None and shape[1] % self.per:
             return f"{self.per} columns share a byte, and {shape[1]} columns are no multiple of that"
-        if reason is None and self.told.kind == "zero":
-            high, wide = self.told.blocks.shape
-            groups = self.told.groups(shape[1])
-            if (wide and groups % self.per) or (high and not wide and shape[0] % self.per):
-                return f"{self.per} zero points share a byte, {shape[0]} rows of {groups} do not fill whole ones"
+        channel = self.told.blocks.shape == (1, 0) and self.told.kind == "zero"
+        if reason is None and channel and shape[0] % self.per:
+            return f"{self.per} zero points share a byte, and {shape[0]} rows are no multiple of that"
         return reason
 
     def code_spec(self, shape: Shape) -> PartSpec:
@@ -311,7 +323,7 @@ class Rows(Columns):
 
     def zero_spec(self, rows: int, groups: int) -> PartSpec:
         if self.told.blocks.shape[1]:
-            return PartSpec(self.told.code if self.per == 1 else U8, (rows, groups // self.per))
+            return PartSpec(self.told.code if self.per == 1 else U8, (rows, -(-groups // self.per)))
         return super().zero_spec(rows, groups)
 
     def read_codes(self, array: Array, shape: Shape) -> Array:
@@ -322,12 +334,13 @@ class Rows(Columns):
 
     def read_zeros(self, array: Array, rows: int, groups: int) -> Array:
         if self.told.blocks.shape[1]:
-            return self._fields(array.reshape(rows, -1), groups)
+            fields = self._fields(array.reshape(rows, -1), -(-groups // self.per) * self.per)
+            return np.ascontiguousarray(fields[:, :groups])
         return super().read_zeros(array, rows, groups)
 
     def write_zeros(self, zeros: Array) -> Array:
         if self.told.blocks.shape[1]:
-            return self._stored(np.ascontiguousarray(zeros))
+            return self._stored(np.pad(zeros, ((0, 0), (0, -zeros.shape[1] % self.per))))
         return super().write_zeros(zeros)
 
     def read_numbers(self, array: Array) -> Array:
@@ -393,15 +406,6 @@ def _with_sign(fields: Array, bits: int) -> Array:
     """Two's complement of a few bits as int8."""
     shift = np.int8(8 - bits)
     return (fields << np.uint8(shift)).view(np.int8) >> shift
-
-
-def _turned(array: Array) -> Array:
-    """The transpose, contiguous."""
-    rows, columns = array.shape
-    out = np.empty((columns, rows), array.dtype)
-    for start in range(0, rows, _TURN):
-        out[:, start : start + _TURN] = array[start : start + _TURN].T
-    return out
 
 
 def make(name: str) -> Codes:

@@ -1,7 +1,7 @@
 """Parts that a file holds in another way than layouts tell.
 
 Vectors in codes: norms and biases of models whose activations are quantized, too. Tables of GatherBlockQuantized whose
-last blocks are short, where those of MatMulNBits are filled up.
+last blocks are short, where those of MatMulNBits are filled up. Zero points that are packed on over the end of a row.
 """
 
 from __future__ import annotations
@@ -52,6 +52,34 @@ class FilledRows(Part):
         stored = self.part.load(start, stop)
         out.reshape(stop - start, -1)[:, : stored.shape[1]] = stored
         return out
+
+
+@dataclass(frozen=True)
+class AlignedRows(Part):
+    """Rows of small codes that are packed on over the ends of rows, each row filled up to whole bytes.
+
+    Attributes:
+        part: all of them as bytes, (n,).
+        bits: of a code, 2 or 4.
+        width: codes in a row.
+    """
+
+    spec: PartSpec
+    part: Part
+    bits: int
+    width: int
+
+    def load(self, start: int, stop: int) -> np.ndarray[Any, Any]:
+        per = 8 // self.bits
+        first, last = start * self.width, stop * self.width
+        low = first // per
+        data = self.part.load(low, -(-last // per))
+        shifts = np.arange(per, dtype=np.uint8) * np.uint8(self.bits)
+        codes = ((data[:, None] >> shifts) & np.uint8((1 << self.bits) - 1)).reshape(-1)
+        rows = codes[first - low * per : last - low * per].reshape(stop - start, self.width)
+        fields = np.pad(rows, ((0, 0), (0, -self.width % per))).reshape(stop - start, -1, per) << shifts
+        made: np.ndarray[Any, Any] = np.bitwise_or.reduce(fields, axis=2).astype(np.uint8)
+        return made
 
 
 def _some(part: Part, start: int, stop: int) -> np.ndarray[Any, Any]:
