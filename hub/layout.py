@@ -65,6 +65,8 @@ class Layout(ABC):
     runner then maps them. Any other layout is run through `decode`."""
     row_multiple: int = 1
     """Rows that must be handled together (4 where four rows share a word)."""
+    padded: bool = False
+    """Whether some bytes or bits mean nothing, as in the last block of a short row; `pack` writes them as 0."""
 
     @abstractmethod
     def parts(self, shape: Shape) -> Mapping[str, PartSpec]:
