@@ -10,8 +10,8 @@ import numpy as np
 from hub.api import DTYPES, ArrayPart, Dense, DenseLayout, DType, HubError, PartSpec, Shape, UsageError, rows_spec
 
 Array = np.ndarray[Any, Any]
-_TURN = 64
-"""Rows turned together, so that what is written lies in the caches."""
+_TURN = 16
+"""Rows turned together: so few that lines a power of two apart do not drive each other out of the cache."""
 
 
 class Columns(DenseLayout):

@@ -362,7 +362,7 @@ class MatMulNBits(Codes):
 
     def __init__(self, family: str, told: Told) -> None:
         super().__init__(family, told)
-        self.absent = float(1 << (told.bits - 1))
+        self.absent, self.padded = float(1 << (told.bits - 1)), True
 
     def code_spec(self, shape: Shape) -> PartSpec:
         group = self.told.blocks.shape[1]
