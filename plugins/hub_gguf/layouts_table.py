@@ -106,12 +106,15 @@ def _pack_fp4(body: Quantized, group: int, scales: int) -> Bytes:
     assert isinstance(body.scale, Quantized)
     rows = body.shape[0]
     codes = np.ascontiguousarray(body.codes.load(0, rows).astype(np.uint8, copy=False)).reshape(-1, group)
-    packed = np.empty((len(codes), group // 2), np.uint8)
-    hub_native.pack_halves(codes, packed)
     head = body.scale.codes.load(0, rows).astype(np.uint8, copy=False).reshape(-1, scales)
-    out = np.empty((len(head), scales + packed.size // max(1, len(head))), np.uint8)
-    hub_native.copy_rows(head, out[:, :scales])
-    hub_native.copy_rows(packed.reshape(len(head), -1), out[:, scales:])
+    out = np.empty((len(head), scales * (1 + group // 2)), np.uint8)
+    out[:, :scales] = head
+    if scales == 1:
+        hub_native.pack_halves(codes, out[:, 1:])
+    else:
+        packed = np.empty((len(codes), group // 2), np.uint8)
+        hub_native.pack_halves(codes, packed)
+        hub_native.copy_rows(packed.reshape(len(head), -1), out[:, scales:])
     return out
 
 

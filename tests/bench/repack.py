@@ -35,6 +35,14 @@ ROUTES = [
     ("ct.pack/4bit-g128-f16", "gptq.v2/4bit-g128-sym"),
     ("gptq.v2/3bit-g128", "gptq.v1/3bit-g128"),
     ("gptq.v2/8bit-g128-sym", "ggml.Q8_0"),
+    ("ggml.Q4_0", "mlx.affine/4bit-g32"),
+    ("mlx.affine/4bit-g32", "ggml.Q4_0"),
+    ("ggml.Q4_1", "mlx.affine/4bit-g32"),
+    ("mlx.affine/4bit-g64-bf16", "ggml.Q4_1"),
+    ("ggml.Q8_0", "mlx.affine/8bit-g32"),
+    ("mlx.affine/8bit-g32", "ggml.Q8_0"),
+    ("ggml.MXFP4", "mlx.mxfp4"),
+    ("mlx.mxfp4", "ggml.MXFP4"),
 ]
 
 
@@ -50,16 +58,20 @@ def median(work: Callable[[], object], repeat: int) -> float:
 
 
 def tile(layout, shape, rng):
-    """Arrays of a tile: random words, scales that are numbers, zero points that the layout can tell."""
+    """Arrays of a tile: random words, scales that are numbers, zero points and biases that the layout can tell."""
     arrays = {}
     for name, spec in layout.parts(shape).items():
-        if spec.dtype.name == "i32":
-            arrays[name] = rng.integers(-(1 << 31), 1 << 31, spec.shape, np.int32)
+        if spec.dtype.name in ("i32", "u32"):
+            arrays[name] = rng.integers(-(1 << 31), 1 << 31, spec.shape, np.int32).view(spec.dtype.numpy())
+        elif spec.dtype.name == "u8":
+            arrays[name] = rng.integers(32, 40, spec.shape).astype(np.uint8)  # numbers, as f16 in blocks and as E8M0
         else:
             # Six digits: sums with offsets round as products with zero points do.
             arrays[name] = (rng.integers(32, 64, spec.shape) / 4096).astype(spec.dtype.numpy())
     if layout.name.startswith("gptq") and layout.name.endswith("-sym"):
         arrays["qzeros"] = symmetric_zeros(layout, arrays["qzeros"])
+    if "biases" in arrays:
+        arrays["biases"] = (arrays["scales"] * -(1 << (layout.bits - 1))).astype(arrays["scales"].dtype)
     return arrays
 
 
