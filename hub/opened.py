@@ -20,7 +20,7 @@ from hub.ir.scheme import Field, Scheme, Stored
 from hub.ir.tensor import Packed, Tensor
 from hub.ir.values import Affine, Const, Dense, Quantized, Value
 from hub.layout import Layout, arrays_of, naming
-from hub.plugins import OPENED
+from hub.plugins import OPENED, STACKED
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,6 +62,71 @@ def opened(tensor: Tensor, layout: Layout) -> Tensor:
     source = _Source(tensor, layout)
     parts = {name: OpenedPart(spec, name, source) for name, spec in target.parts(tensor.shape).items()}
     return replace(tensor, body=Packed(target.name, tensor.shape, parts))
+
+
+class StackedLayout(OpenedLayout):
+    """Opened codes of (experts, out, in), where what all rows of one expert share is told once for each.
+
+    NVFP4's factor of a whole tensor is one for the rows of an expert once experts are one tensor.
+    """
+
+    def __init__(self, inner: Layout) -> None:
+        super().__init__(inner)
+        self.name = STACKED + inner.name
+
+    def scheme(self, shape: Shape) -> Scheme:
+        scheme = super().scheme(shape)
+        return _of_experts(scheme, shape[-2]) if len(shape) > 2 else scheme
+
+    def unpack(self, arrays: Arrays, shape: Shape) -> Quantized:
+        """A tile is whole experts; how many is told by what there is of each once."""
+        flat = super().scheme(shape)
+        rows, columns = shape
+        leaves = _leaves(flat, rows, columns, "")
+        once = [name for name, spec in leaves if spec.axis is None and not name.endswith("g_idx")]
+        experts = len(arrays[once[0]]) if once else 1
+        return _joined(_of_experts(flat, rows // experts) if experts > 1 else flat, arrays, shape, "")
+
+
+@dataclass(frozen=True)
+class OncePart(Part):
+    """What all rows of a tensor share, told as one index for all of them."""
+
+    part: Part
+    spec: PartSpec
+
+    def load(self, start: int, stop: int) -> np.ndarray[Any, Any]:
+        return self.part.load(start, max(stop, start + 1))
+
+
+def alone(tensor: Tensor, layout: Layout) -> Tensor:
+    """A packed tensor, opened, so that it can be stacked: its numbers for all rows are those of its rows.
+
+    Raises:
+        ConfigError: it is not packed.
+    """
+    flat = opened(tensor, layout)
+    assert isinstance(flat.body, Packed)
+    parts = {
+        name: OncePart(part, replace(part.spec, axis=0, per=tensor.rows))
+        if part.spec.axis is None and not name.endswith("g_idx")
+        else part
+        for name, part in flat.body.parts.items()
+    }
+    return replace(tensor, body=Packed(STACKED + layout.name, tensor.shape, parts))
+
+
+def _of_experts(scheme: Scheme, rows: int) -> Scheme:
+    """The scheme of several tensors of so many rows, one behind the other, each of which has what all rows share."""
+
+    def field(of: Field) -> Field:
+        return _of_experts(of, rows) if isinstance(of, Scheme) else of
+
+    groups = scheme.groups
+    if isinstance(groups, Blocks) and groups.shape[0] == 0:
+        groups = Blocks((rows, groups.shape[1]))
+    scale, zero, offset = (field(of) for of in (scheme.scale, scheme.zero, scheme.offset))
+    return replace(scheme, groups=groups, scale=scale, zero=zero, offset=offset)
 
 
 class _Source:
@@ -166,25 +231,34 @@ def _code_type(values: Any) -> DType:
     return U8 if len(values.table) // values.width <= 256 else I32
 
 
-def _leaves(scheme: Scheme, rows: int, columns: int, prefix: str) -> Iterator[tuple[str, PartSpec]]:
-    """Names and specs of the arrays of a scheme that has a scale for each row."""
+def _leaves(scheme: Scheme, rows: int, columns: int, prefix: str, each: int = 1) -> Iterator[tuple[str, PartSpec]]:
+    """Names and specs of the arrays of a scheme that has a scale for each row, for all rows of an expert, or for all.
+
+    Args:
+        each: logical rows of the tensor that one row here is for; 0 for all of them.
+    """
+
+    def spec(dtype: DType, rows: int, columns: int, each: int) -> PartSpec:
+        return PartSpec(dtype, (rows, columns), 0 if each else None, max(1, each))
+
     width = 1 if isinstance(scheme.values, Affine) else scheme.values.width
-    yield f"{prefix}codes", PartSpec(_code_type(scheme.values), (rows, columns // width))
+    yield f"{prefix}codes", spec(_code_type(scheme.values), rows, columns // width, each)
     if scheme.signs:
-        yield f"{prefix}signs", PartSpec(I8, (rows, columns))
+        yield f"{prefix}signs", spec(I8, rows, columns, each)
+    high = 1
     if isinstance(scheme.groups, Index):
-        count, shared = scheme.groups.groups, False
+        count = scheme.groups.groups
         yield f"{prefix}g_idx", PartSpec(I32, (columns,), None)
     else:
         high, wide = scheme.groups.shape
-        count, shared = (-(-columns // wide) if wide else 1), high == 0
+        count = -(-columns // wide) if wide else 1
+    fewer = rows // high if high else 1
     for name in ("scale", "zero", "offset"):
         field: Field = getattr(scheme, name)
         if isinstance(field, Stored):
-            shape = (1, count) if shared else (rows, count)
-            yield f"{prefix}{name}", PartSpec(field.dtype, shape, None if shared else 0)
+            yield f"{prefix}{name}", spec(field.dtype, fewer, count, each * high)
         elif isinstance(field, Scheme):
-            yield from _leaves(field, 1 if shared else rows, count, f"{prefix}{name}.")
+            yield from _leaves(field, fewer, count, f"{prefix}{name}.", each * high)
 
 
 def _numbers(body: Quantized, rows: int, prefix: str) -> Iterator[tuple[str, Any]]:
@@ -231,9 +305,7 @@ def _joined(scheme: Scheme, arrays: Mapping[str, Any], shape: Shape, prefix: str
         elif isinstance(field, Stored):
             fields[name] = Dense(part(name))
         else:
-            shared = isinstance(groups, Blocks) and groups.shape[0] == 0
-            count = specs[f"{prefix}{name}.codes"].shape[1]
-            fields[name] = _joined(field, arrays, (1 if shared else rows, count), f"{prefix}{name}.")
+            fields[name] = _joined(field, arrays, specs[f"{prefix}{name}.codes"].shape, f"{prefix}{name}.")
     return Quantized(
         shape,
         part("codes"),

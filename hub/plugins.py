@@ -23,6 +23,8 @@ OPENED = "codes:"
 """Stands before the name of a layout whose bytes are opened; see `hub.opened`."""
 REGROUPED = "regrouped:"
 """Stands before the name of a layout whose columns are brought together by group; see `hub.regrouped`."""
+STACKED = "stacked:"
+"""What stands before a layout's name where several tensors, each with numbers for all of its rows, became one."""
 OWN = "weighthub"
 """The distribution of the built-in plugins; they come first, so that no other can take their names."""
 DISABLE = "HUB_DISABLE_PLUGINS"
@@ -210,7 +212,7 @@ class Registry:
 
     def knows_layout(self, name: str) -> bool:
         """Whether `layout` gives one for `name`, parameters after a slash included."""
-        name = name.removeprefix(OPENED).removeprefix(REGROUPED)
+        name = name.removeprefix(OPENED).removeprefix(REGROUPED).removeprefix(STACKED)
         return name in self.layout_names or family(name) in self._layouts
 
     def layout(self, name: str) -> Layout:
@@ -220,12 +222,14 @@ class Registry:
             UsageError: there is none.
         """
         from hub.layout import DENSE
-        from hub.opened import OpenedLayout
+        from hub.opened import OpenedLayout, StackedLayout
 
         if name in DENSE:
             return DENSE[name]
         if name.startswith(OPENED):
             return OpenedLayout(self.layout(name.removeprefix(OPENED)))
+        if name.startswith(STACKED):
+            return StackedLayout(self.layout(name.removeprefix(STACKED)))
         if name.startswith(REGROUPED):
             from hub.regrouped import RegroupedLayout
 

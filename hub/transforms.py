@@ -263,7 +263,7 @@ class Join(ABC):
 
     def _joined(self, tensors: Sequence[Tensor]) -> Tensor:
         ends = [sum(tensor.rows for tensor in tensors[: i + 1]) for i in range(len(tensors))]
-        tensors = _alike([_in_rows(tensor, *ends) for tensor in tensors])
+        tensors = self._prepared(_alike([_in_rows(tensor, *ends) for tensor in tensors]))
         first, last = tensors[0], tensors[-1]
         try:
             shape = self.shape([tensor.shape for tensor in tensors])
@@ -277,6 +277,10 @@ class Join(ABC):
         body = _with_parts(first, parts, shape)
         stored = first.stored_name if len(tensors) == 1 else f"{first.stored_name} to {last.stored_name}"
         return Tensor(first.name, shape, body, (*first.derived, self.name), stored)
+
+    def _prepared(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Tensors that can become one by putting their parts together."""
+        return tensors
 
     def _parted(self, tensor: Tensor, shapes: Sequence[Shape]) -> list[Tensor]:
         wanted = [row_count(shape) for shape in shapes]
@@ -319,6 +323,18 @@ class Stack(Join):
         if len(set(shapes)) != 1 or len(shapes[0]) < 2:
             raise ConfigError("they are not matrices of one shape")
         return (len(shapes), *shapes[0])
+
+    def _prepared(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Where each has numbers for all of its rows (NVFP4's factor), these are one for each expert."""
+        from hub.opened import alone
+        from hub.plugins import registry
+
+        plugins = registry()
+        whole = any(part.spec.axis is None for tensor in tensors for part in tensor.parts.values())
+        matrices = all(isinstance(tensor.body, Packed) and len(tensor.shape) == 2 for tensor in tensors)
+        if not whole or not matrices or not all(plugins.knows_layout(tensor.layout) for tensor in tensors):
+            return tensors
+        return [alone(tensor, plugins.layout(tensor.layout)) for tensor in tensors]
 
 
 class Share(Step):

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 _SAFETENSORS = {
     "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "int8": "I8", "int32": "I32",
     "int64": "I64",
-    "uint8": "U8", "uint32": "U32",
+    "uint8": "U8", "float8_e4m3fn": "F8_E4M3", "uint32": "U32",
 }  # fmt: skip
 NUMPY = {"f64": np.float64, "f32": np.float32, "f16": np.float16, "bf16": ml_dtypes.bfloat16}
 
@@ -64,7 +64,7 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
     for name, info in header.items():
         begin, end = info["data_offsets"]
         kind = names[info["dtype"]]
-        dtype = np.dtype(ml_dtypes.bfloat16 if kind == "bfloat16" else kind)
+        dtype = np.dtype(getattr(ml_dtypes, kind, kind))
         out[name] = np.frombuffer(raw[8 + length :][begin:end], dtype).reshape(info["shape"])
     return out
 
