@@ -22,7 +22,7 @@ from hub.api import (
     padded,
     printable,
 )
-from hub_onnx.assign import assign
+from hub_onnx.assign import DQ, assign
 from hub_onnx.build import IR_VERSIONS, OPSET
 from hub_onnx.decoder import Decoder
 from hub_onnx.detect import MODEL
@@ -32,7 +32,7 @@ from hub_onnx.genai_config import NAME as GENAI
 from hub_onnx.genai_config import genai_config
 from hub_onnx.layouts import NBITS, make
 from hub_onnx.model import External, Graph, Initializer, ModelProto
-from hub_onnx.uses import uses
+from hub_onnx.uses import Uses, uses
 from hub_onnx.variant import Variant
 from hub_onnx.ways import weight_of
 from hub_onnx.weights import Weight
@@ -100,7 +100,7 @@ class OnnxWriter(Writer):
             generation = model.load_about().generation
             genai = genai_config(decoder, configured, config, generation, shared=flavour == "genai")
             files.append(literal(GENAI, json_bytes(genai)))
-            notes += _speed(flavour, level, tensors)
+            notes += _speed(level, tensors, uses(configured, weights))
         return [data, literal(MODEL, graph), *files], {**metadata, **config}, notes
 
 
@@ -121,14 +121,16 @@ def _untied(configured: Configured | None, weights: Collection[str]) -> dict[str
     return {"tie_word_embeddings": False} if tied is not None and tied[0] in weights else {}
 
 
-def _speed(flavour: str, level: int, tensors: Sequence[Laid]) -> list[str]:
+def _speed(level: int, tensors: Sequence[Laid], used: Uses) -> list[str]:
     """A warning of what onnxruntime has no fast exact kernels for."""
-    slow = [t.name for t in tensors if t.layout.startswith(NBITS) and make(t.layout).told.bits != 4]
-    if flavour != "genai" or level == 4 or not slow:
+    multiplied = used.matrices | {used.tied[1] if used.tied else ""}
+    codes = {t.name: make(t.layout).told for t in tensors if t.name in multiplied and t.layout.startswith((DQ, NBITS))}
+    slow = [name for name, told in codes.items() if told.bits != 4]
+    if level == 4 or not slow:
         return []
     return [
-        f"{len(slow)} tensors have codes of 8 or 2 bits, with which onnxruntime computes slowly in f32; "
-        f"--set {_LEVEL}=4 is fast, with logits that are off by some 1e-2"
+        f"{len(slow)} matrices have codes of 8 or 2 bits, with which onnxruntime is slow in f32; "
+        f"--set {_LEVEL}=4 makes it fast, with logits that are off by some 1e-2"
     ]
 
 
