@@ -11,7 +11,9 @@ import copy
 import json
 import os
 import random
+import re
 import resource
+import shutil
 import struct
 import sys
 import tempfile
@@ -211,11 +213,41 @@ def _index(rng: random.Random, root: Path) -> tuple[Path, bytes]:
     return root, data
 
 
+_ONNX = Path(__file__).parents[1] / "data" / "golden" / "onnx"
+_GRAPHS = [
+    (name, (_ONNX / name / "model.onnx").read_bytes())
+    for name in ("genai-int4", "olive-qdq", "dynamic-gpt2", "genai-tied")
+]
+
+
+def _onnx_folder(root: Path) -> None:
+    for name, _ in _GRAPHS:
+        shutil.copytree(_ONNX / name, root / name)
+
+
+def _onnx(rng: random.Random, root: Path) -> tuple[Path, bytes]:
+    """Graphs with some bytes changed: where messages begin, where shapes and places stand, or in the names."""
+    name, data = rng.choice(_GRAPHS)
+    if rng.random() < 0.3:
+        word = rng.choice(
+            [b"location", b"offset", b"length", b"MatMul", b"weight", b"onnx::", b"DequantizeLinear", b"block"]
+        )
+        found = [match.start() for match in re.finditer(word, data)]
+        at = rng.choice(found) if found else 0
+        low = max(0, at - 64)
+        data = data[:low] + mutated(rng, data[low : at + 64], 128) + data[at + 64 :]
+    else:
+        data = mutated(rng, data, rng.choice([64, 1024, len(data)]))
+    (root / name / "model.onnx").write_bytes(data)
+    return root / name, data
+
+
 TARGETS: dict[str, tuple[Callable[[random.Random, Path], tuple[Path, bytes]], Callable[[Path], object]]] = {
     "gguf": (_gguf, lambda root: root.mkdir(exist_ok=True)),
     "safetensors": (_safetensors, lambda root: folder(root)),
     "config": (_config, lambda root: folder(root)),
     "index": (_index, lambda root: sharded(root)),
+    "onnx": (_onnx, _onnx_folder),
 }
 """How a target's mutants are made, and the folder they are made in."""
 
@@ -239,7 +271,7 @@ def run(target: str, seconds: float, seed: int, accepted: Callable[[bytes], obje
             path, data = make(random.Random(mutant_seed), root)
             started = time.monotonic()
             try:
-                taken = _try(path, "gguf" if target == "gguf" else "safetensors")
+                taken = _try(path, target if target in ("gguf", "onnx") else "safetensors")
             except Exception as error:
                 raise AssertionError(f"mutant {mutant_seed!r}: {type(error).__name__}: {error}") from error
             took = time.monotonic() - started

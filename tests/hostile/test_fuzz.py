@@ -18,7 +18,7 @@ from hostile_ggml import library, takes
 
 SECONDS = float(os.environ.get("HUB_FUZZ_SECONDS", "12"))
 SEED = int(os.environ.get("HUB_FUZZ_SEED", "1"))
-SHARE = SECONDS / 6
+SHARE = SECONDS / 7
 
 
 @pytest.mark.parametrize("target", ["config", "index"])
@@ -52,6 +52,12 @@ def test_gguf_never_looser_than_llama_cpp(tmp_path: Path) -> None:
         paths.append(path)
     looser = [path.name for path, taken in zip(paths, takes(paths), strict=True) if not taken]
     assert not looser, f"{len(looser)} of {len(paths)} files that hub takes and llama.cpp refuses: {looser[:5]}"
+
+
+def test_onnx() -> None:
+    count, opened = hostile_fuzz.run("onnx", SHARE, SEED)
+    assert count > 10 * SHARE
+    assert opened
 
 
 def test_gguf() -> None:
