@@ -54,6 +54,8 @@ class Tokenizer:
         chat_templates: further templates by name.
         normalizer_lowercase: whether text is put in lower case first.
         normalizer_strip_accents: whether accents are removed first.
+        approximate: whether text comes out in other tokens here than in programs that use the model's own files,
+            because what orders the merges could not be had from them.
         notes: what the user should know about this tokenizer, for the plan and the report.
     """
 
@@ -84,6 +86,7 @@ class Tokenizer:
     chat_templates: Mapping[str, str] = field(default_factory=dict)
     normalizer_lowercase: bool | None = None
     normalizer_strip_accents: bool | None = None
+    approximate: bool = False
     notes: tuple[str, ...] = ()
 
     @classmethod

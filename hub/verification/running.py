@@ -164,12 +164,12 @@ def _judged(
 def _ids(prepared: Prepared, b: Model, architecture: Architecture) -> list[Diagnosis]:
     """A diagnosis where the output's tokenizer makes other ids of the same text."""
     tokenizer, given = prepared.tokenizer, prepared.request.text
-    if tokenizer is None:
+    if tokenizer is None or tokenizer.approximate:
         return []
     text = sample.built_in() if given is None else given[:_COMPARED]
     try:
         theirs = b.load_tokenizer(architecture)
-        if theirs is None:
+        if theirs is None or theirs.approximate:
             return []
         mine, other = Encoder(tokenizer).encode(text), Encoder(theirs).encode(text)
     except HubError as error:

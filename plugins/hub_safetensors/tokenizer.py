@@ -266,6 +266,7 @@ class _Reading:
             scores,
             pre="default",
             strips_after=_strips_after(vocabulary, size),
+            approximate=True,
         )
 
     def byte_level(self) -> Tokenizer:

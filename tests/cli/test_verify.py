@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import planted_mistakes as mistakes
@@ -423,3 +424,13 @@ def test_the_python_api(right):
     path = right("llama3", "gguf:q8_0")
     assert api.verify(source("llama3"), path, tokens=64)["verified"] == "full"
     assert api.diff(source("llama3"), path)["only_a"] == []
+
+
+def test_a_folder_whose_tokenizer_has_no_scores_is_no_mistake(hub, tmp_path):
+    """transformers saves Llama's tokenizer as tokenizer.json alone, whose merges give the same ids; hub has scores from
+    tokenizer.model only, and says so in the plan."""
+    folder = tmp_path / "m"
+    shutil.copytree(TINY, folder)
+    (folder / "tokenizer.model").unlink()
+    done = hub("verify", TINY, folder, "--threads", "1")
+    assert "no faults" in done.out
