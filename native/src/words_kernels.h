@@ -3,7 +3,7 @@
  *     WORDS_TURN_BYTES   name of void (const uint8_t *from, int64_t stride, uint8_t *to, int64_t to_stride) that
  *                        transposes 16 x 16 bytes
  *     WORDS_TURN_WORDS   the same for 4 x 4 words of 32 bits
- *     WORDS_EIGHTS       name of a macro that keeps an array of eight uint64_t in memory, where they are one vector
+ *     WORDS_LANES        how many numbers of 64 bits are a vector
  *     WORDS_TABLE        name of the hub_kernels to export
  *
  * The other loops are plain C that compilers turn into vectors.
@@ -37,13 +37,21 @@ WORDS_INLINE uint64_t apart(uint64_t t, int b) {
     return (t & one) | (t & one << b) << (8 - b);
 }
 
-WORDS_INLINE uint64_t together(uint64_t t, int b) {
-    const uint64_t four = (1ull << 4 * b) - 1, two = ((1ull << 2 * b) - 1) * 0x100000001ull;
-    const uint64_t one = ((1ull << b) - 1) * 0x1000100010001ull;
-    t = (t & one) | (t >> (8 - b) & one << b);
-    t = (t & two) | (t >> (16 - 2 * b) & two << 2 * b);
-    return (t & four) | (t >> (32 - 4 * b) & four << 4 * b);
-}
+#define WORDS_TOGETHER(name, type)                                                                                        \
+    WORDS_INLINE type name(type t, int b) {                                                                               \
+        const uint64_t four = (1ull << 4 * b) - 1, two = ((1ull << 2 * b) - 1) * 0x100000001ull;                          \
+        const uint64_t one = ((1ull << b) - 1) * 0x1000100010001ull;                                                      \
+        t = (t & one) | (t >> (8 - b) & one << b);                                                                        \
+        t = (t & two) | (t >> (16 - 2 * b) & two << 2 * b);                                                               \
+        return (t & four) | (t >> (32 - 4 * b) & four << 4 * b);                                                          \
+    }
+
+WORDS_TOGETHER(together, uint64_t)
+#ifdef WORDS_LANES
+/* Compilers make vectors of bytes that lie together, as apart()'s do, but not of these, which lie over each other. */
+typedef uint64_t words_lanes __attribute__((vector_size(8 * WORDS_LANES)));
+WORDS_TOGETHER(together_lanes, words_lanes)
+#endif
 
 WORDS_INLINE void unpack_eights(const uint8_t *from, int b, uint8_t *codes, int64_t count) {
     const int64_t size = bytes_of(count, b);
@@ -75,15 +83,15 @@ WORDS_INLINE void unpack_eights(const uint8_t *from, int b, uint8_t *codes, int6
 WORDS_INLINE void pack_eights(const uint8_t *codes, int b, uint8_t *to, int64_t count) {
     const int64_t size = bytes_of(count, b);
     int64_t done = 0, at = 0;
-#ifdef WORDS_EIGHTS
-    for (; at + 7 * b + 8 <= size && done + 64 <= count; at += 8 * b, done += 64) {
-        uint64_t t[8];
-        memcpy(t, codes + done, 64);
-        for (int i = 0; i < 8; i++) {
-            t[i] = together(t[i], b);
-        }
-        WORDS_EIGHTS(t);
-        for (int i = 0; i < 8; i++) { /* as below */
+#ifdef WORDS_LANES
+    const int many = 8 * WORDS_LANES;
+    for (; at + (WORDS_LANES - 1) * b + 8 <= size && done + many <= count; at += WORDS_LANES * b, done += many) {
+        words_lanes v;
+        uint64_t t[WORDS_LANES];
+        memcpy(&v, codes + done, sizeof v);
+        v = together_lanes(v, b);
+        memcpy(t, &v, sizeof v);
+        for (int i = 0; i < WORDS_LANES; i++) { /* as below */
             memcpy(to + at + i * b, t + i, 8);
         }
     }
