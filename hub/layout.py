@@ -110,7 +110,18 @@ class Layout(ABC):
             carried = transcode.carry(values, scheme, mine)
         except transcode.Misfit as error:
             return Holding("lossy", str(error))
+        if reason := self.refuses(carried.body):
+            return Holding("lossy", reason)
         return Holding("codes", carried.lost, error=carried.error) if carried.lost else Holding("exact")
+
+    def refuses(self, body: Quantized) -> str | None:
+        """Why numbers told in the layout's own scheme cannot be packed all the same, or None. A layout that has such
+        must answer `by_value` where it is asked without numbers.
+
+        Args:
+            body: as `pack` would get it.
+        """
+        return None
 
     @abstractmethod
     def unpack(self, arrays: Arrays, shape: Shape) -> Dense | Quantized:

@@ -263,8 +263,8 @@ def _narrows(source: Scheme, target: Scheme) -> bool:
 
 
 def _shift(source: Affine, target: Affine) -> int:
-    """What is added to codes where nothing else says so: nothing where they fit as they are; else the lowest becomes the
-    lowest, and where there are fewer codes the middle the middle."""
+    """What is added to codes where nothing else says so: nothing where they fit as they are; else the lowest becomes
+    the lowest, and where there are fewer codes the middle the middle."""
     (low, high), (to_low, to_high) = _range(source), _range(target)
     if to_low <= low and high <= to_high:
         return 0

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
-WIDTHS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
+WIDTHS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
+"""Of rows; fewer weights tell little of how a quantizer rounds."""
 
 
 def shapes(layout: Layout) -> Sequence[Shape]:

@@ -13,18 +13,28 @@ from hub.errors import HubError
 from hub.format import Request
 from hub.io.atomic import AtomicOutput
 from hub.ir.model import Model
+from hub.ir.part import row_length
 from hub.pipeline import Silent
 from hub.planner import Plan
 from hub.plugins import registry
 from hub.recipe import Recipe
 from hub.testing import models
 from hub.testing.subject import Subject
-from hub.tiles import COPIES, RESERVED, Budget
+from hub.tiles import COPIES, RESERVED, Budget, step
 from hub.verification import verifier
 
 ROOMY = Budget(1 << 30, 1)
-TIGHT = Budget(RESERVED + 2 * COPIES * (1 << 16), 2)
-"""The smallest tiles there are, and two threads."""
+THREADS = 2
+
+
+def tight(plan: Plan) -> Budget:
+    """The smallest tiles that a plan can be carried out with, and two threads."""
+    known = registry()
+    least = 1 << 16
+    for entry in plan.entries:
+        rows = step(entry.tensor, known.layout(entry.tensor.layout), known.layout(entry.layout))
+        least = max(least, 4 * row_length(entry.tensor.shape) * rows)
+    return Budget(RESERVED + THREADS * COPIES * least, THREADS)
 
 
 @dataclass(frozen=True)

@@ -141,6 +141,7 @@ class PackedInts(Integers):
 
     codes = "packed"
     signed = False
+    padded = True
 
     def fits(self, shape: Shape) -> str | None:
         reason = super().fits(shape)

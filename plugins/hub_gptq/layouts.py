@@ -7,6 +7,7 @@ less one, modulo the field (`v1`) or borrowing across the whole word (`v1words`,
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -90,13 +91,13 @@ class GptqLayout(Layout):
 
     def can_hold(self, scheme: Scheme | DType, shape: Shape, values: Quantized | None = None) -> Holding:
         found = super().can_hold(scheme, shape, values)
-        if found.fidelity == "lossy" or not self.less_one or self.told.symmetric or isinstance(scheme, DType):
-            return found
-        if values is None:
-            return Holding(found.fidelity, found.reason, by_value=True)
-        if _lowest_zero(values) < 1:
-            return Holding("lossy", "version 1 stores zero points less one, and one of them is 0")
-        return found
+        looks = self.less_one and not self.told.symmetric and values is None and found.fidelity != "lossy"
+        return replace(found, by_value=True) if looks else found
+
+    def refuses(self, body: Quantized) -> str | None:
+        if not self.less_one or not isinstance(body.zero, Dense) or np.all(body.zero.part.whole()):
+            return None
+        return "version 1 stores zero points less one, and one of them is 0"
 
     def unpack(self, arrays: Arrays, shape: Shape) -> Quantized:
         rows, columns = shape
@@ -170,16 +171,6 @@ def _ones(bits: int) -> int:
 
 def _part(array: np.ndarray[Any, Any], dtype: DType) -> Dense:
     return Dense(ArrayPart(array, rows_spec(dtype, array.shape)))
-
-
-def _lowest_zero(values: Quantized) -> float:
-    """The lowest zero point of codes that begin at 0."""
-    shift = 1 << (values.values.bits - 1) if isinstance(values.values, Affine) and values.values.signed else 0
-    if isinstance(values.zero, Const):
-        return values.zero.value + shift
-    if isinstance(values.zero, Dense):
-        return float(np.min(values.zero.part.load(0, values.shape[0]))) + shift
-    return 0.0
 
 
 def make(name: str) -> GptqLayout:

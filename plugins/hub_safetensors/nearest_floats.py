@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hub.api import E8M0, Calibration, Quantizer
+from hub.api import Calibration, Quantizer
 from hub_safetensors.nearest import rounded
 from hub_safetensors.scaled_floats import ScaledFloats
 from hub_safetensors.scaled_floats import make as layout_of
@@ -36,7 +36,7 @@ class NearestFloats(Quantizer):
         wanted = np.where(largest == 0, 1, largest / np.float32(most))
         if self.made.scale.name == "u8":
             exponents = np.clip(np.ceil(np.log2(wanted)) + 127, 0, 254).astype(np.uint8)
-            scale, stored = np.array(E8M0.table, np.float32)[exponents], exponents
+            scale, stored = np.ldexp(np.float32(1), exponents.astype(np.int32) - 127), exponents
         else:
             scale = rounded(wanted, self.made.scale)
             stored = scale.astype(self.made.scale.numpy())

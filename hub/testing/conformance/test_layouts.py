@@ -144,12 +144,23 @@ def test_holds_what_it_can_pack(layout: Layout, held: Sequence[Shape]) -> None:
         body = layout.unpack(_bytes(layout, shape, 0), shape)
         if isinstance(body, Dense) or type(layout).pack is Layout.pack:
             continue
+        arrays = _bytes(layout, shape, 0)
+        if holding.by_value:  # a factor that is divided by, say, may be kept or rounded
+            holding = layout.can_hold(layout.scheme(shape), shape, body)
+            if holding.fidelity == "lossy":  # numbers that it reads and nobody should write
+                assert holding.reason, "it does not say why it cannot hold what it unpacked itself"
+                continue
         try:
-            layout.pack(body)
+            packed = layout.pack(body)
         except NotImplementedError:
             assert holding.fidelity == "lossy" and holding.reason, "can_hold promises codes that pack does not take"
+            continue
+        if holding.fidelity == "codes":
+            assert layout.can_hold(layout.scheme(shape), shape).by_value, "it rounds its own numbers, whatever they are"
+            assert holding.reason
         else:
             assert holding.fidelity in ("exact", "identical"), holding.reason
+            assert same_bits(layout.decode(packed, shape), layout.decode(arrays, shape)).all()
     if isinstance(layout.scheme(shape), DType):
         return  # wide enough floats hold whatever decodes to f32
     other = layout.can_hold(Scheme(Codebook((0.0, 1.5, -1.5)), Blocks((3, 7)), Const(1.0)), shape)

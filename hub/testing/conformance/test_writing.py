@@ -12,7 +12,7 @@ from hub.format import Reader
 from hub.plugins import registry
 from hub.recipe import Recipe
 from hub.testing import models
-from hub.testing.workshop import TIGHT, Workshop, contents, faults, write
+from hub.testing.workshop import Workshop, contents, faults, tight, write
 
 Variant = tuple[str, str]
 
@@ -55,7 +55,7 @@ def test_second_generation_is_identical(variant: Variant, workshop: Workshop) ->
 
 def test_tiles_and_threads_change_nothing(variant: Variant, workshop: Workshop) -> None:
     first = workshop.written(*variant)
-    second = write(first.plan.source, *variant, workshop.folder(), TIGHT)
+    second = write(first.plan.source, *variant, workshop.folder(), tight(first.plan))
     assert contents(first.path) == contents(second.path)
 
 
