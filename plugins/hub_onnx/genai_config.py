@@ -50,17 +50,17 @@ def genai_config(
     cache = next(value for value in decoder.inputs if value.name.startswith("past_key_values."))
     assert cache.dims is not None
     context = int(configured.evaluate(graph.context))
-    ids = {role: _id(generation, config, role) for role in ("bos", "eos", "pad")}
-    end = ids["eos"][0] if isinstance(ids["eos"], list) else ids["eos"]
+    vocabulary = int(configured.values["vocab_size"])
+    bos, ends, pad = (_ids(generation, config, role, vocabulary) for role in ("bos", "eos", "pad"))
     level = decoder.build.accuracy_level
     return {
         "model": {
             "type": config["model_type"] if config.get("model_type") in TYPES else "decoder",
-            **({"bos_token_id": ids["bos"]} if ids["bos"] is not None else {}),
-            # It wants an end; without one nothing but the length ends a text.
-            "eos_token_id": ids["eos"] if ids["eos"] is not None else [],
-            "pad_token_id": ids["pad"] if ids["pad"] is not None else end if end is not None else 0,
-            "vocab_size": int(configured.values["vocab_size"]),
+            **({"bos_token_id": bos[0]} if bos else {}),
+            # It wants an end; with none in the list nothing but the length ends a text.
+            "eos_token_id": ends[0] if len(ends) == 1 else ends,
+            "pad_token_id": (pad or ends or [0])[0],
+            "vocab_size": vocabulary,
             "context_length": context,
             "decoder": {
                 "session_options": {"log_id": "onnxruntime-genai", "provider_options": [], ACCURACY: str(level or 1)},
@@ -97,12 +97,12 @@ def genai_config(
     }
 
 
-def _id(generation: Mapping[str, Any], config: Mapping[str, Any], role: str) -> int | list[int] | None:
-    """A special token: what generation goes by comes before what the model says."""
+def _ids(generation: Mapping[str, Any], config: Mapping[str, Any], role: str, vocabulary: int) -> list[int]:
+    """Special tokens: what generation goes by comes before what the model says. Those that the vocabulary does not
+    have, which the program refuses, are left out."""
     for source in (generation, config):
         value = source.get(f"{role}_token_id")
-        if type(value) is int:
-            return value
-        if isinstance(value, list) and value and all(type(item) is int for item in value):
-            return value if role == "eos" else value[0]
-    return None
+        found = [one for one in (value if isinstance(value, list) else [value]) if type(one) is int]
+        if found:
+            return [one for one in found if 0 <= one < vocabulary]
+    return []

@@ -127,6 +127,16 @@ def test_codes_of_other_formats_are_kept(to, models, tmp_path):
         check(made, source)
 
 
+def test_tokens_that_the_vocabulary_lacks_end_nothing(models, tmp_path):
+    shutil.copytree(models["gpt2"], tmp_path / "source")
+    config = json.loads((tmp_path / "source" / "config.json").read_text())
+    (tmp_path / "source" / "config.json").write_text(
+        json.dumps(config | {"eos_token_id": 50256, "bos_token_id": 50256})
+    )
+    hub.convert(tmp_path / "source", tmp_path / "made", to="onnx:f32", verify="none")
+    check(tmp_path / "made")
+
+
 def test_products_are_onnxruntimes_own(models, tmp_path):
     """Nothing is left that decodes a matrix, and nothing that decodes a table."""
     from onnx_peer import Session
