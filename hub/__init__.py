@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 from hub._version import __version__
 
 if TYPE_CHECKING:
-    from hub.session import check, convert, diff, evaluate, imatrix, inspect, logits, open, plan, verify
+    from hub.measuring import evaluate, imatrix, logits
+    from hub.session import check, convert, diff, inspect, open, plan, verify
 
-_FUNCTIONS = ("check", "convert", "diff", "evaluate", "imatrix", "inspect", "logits", "open", "plan", "verify")
+_MEASURES = ("evaluate", "imatrix", "logits")
+_FUNCTIONS = ("check", "convert", "diff", "inspect", "open", "plan", "verify")
 
 __all__ = [
     "__version__",
@@ -38,6 +40,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MEASURES:
+        from hub import measuring
+
+        return getattr(measuring, name)
     if name in _FUNCTIONS:
         from hub import session
 

@@ -1,4 +1,5 @@
-"""The Python API: open, plan, convert, verify, diff, inspect, check. The command line calls these and nothing else."""
+"""The Python API: open, plan, convert, verify, diff, inspect, check; `hub.measuring` has the rest of it. The command
+line calls these and nothing else."""
 
 from __future__ import annotations
 
@@ -8,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hub.errors import HubError, OutputError, UsageError, VerifyError, printable
+from hub.errors import UsageError, VerifyError, printable
 from hub.ir.model import Model
+from hub.outputs import beside, check_report, check_target
 from hub.plugins import registry
 from hub.recipe import Recipe, Rule
 
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from hub.layout import Fidelity
     from hub.pipeline import Progress
     from hub.planner import Plan
-    from hub.runner import Mode
     from hub.tiles import Budget
     from hub.verification.running import Prepared
 
@@ -171,7 +172,7 @@ def convert(
     with Watch(), open(source, format=from_) as model:
         with watch.stage("plan"):
             made = plan(model, to=to, recipe=recipe, rules=rules, settings=settings)
-            final = Path(target) if target is not None else _beside(source, made)
+            final = Path(target) if target is not None else beside(source, made)
             check_target(made, final, force, report_to)
             if require:
                 planner.require(made, require)
@@ -233,72 +234,6 @@ def _check_runnable(consumers: Sequence[Chosen], prepared: Prepared | None) -> N
     """
     if consumers and prepared is not None and prepared.sample is None:
         raise UsageError(f"consumers cannot be compared with hub's own answers: {prepared.reason}")
-
-
-def _beside(source: str | os.PathLike[str], made: Plan) -> Path:
-    from hub import planner
-    from hub.format import Request
-
-    full = Path(os.path.abspath(source))
-    request = Request(made.variant, Recipe(), planner.source_stem(os.fspath(source)))
-    return full.parent / made.writer.default_name(request.source_name, request)
-
-
-def check_target(made: Plan, final: Path, force: bool, report_to: str | os.PathLike[str] | None) -> None:
-    """Raises:
-    OutputError: the output or the report may not be written there.
-    """
-    from hub.io.atomic import check_free
-
-    check_free(final, folder=made.writer.folder, force=force)
-    kept = _files(made.source)
-    if any(_same_file(final, path) for path in kept):
-        raise OutputError("it is the source itself, or a file of it", path=final, remedy="give another name")
-    if made.writer.folder and final.is_dir():
-        _check_replaced(final, kept, made.target_format)
-    if report_to is None:
-        return
-    check_free(report_to, folder=False, force=True)
-    if any(_same_file(report_to, path) for path in (*kept, os.fspath(final))):
-        raise OutputError(
-            "the report would replace the output or a file of the source", path=report_to, remedy="give another name"
-        )
-
-
-def _check_replaced(folder: Path, kept: Sequence[str], format: str) -> None:
-    """A folder is replaced with all that is in it, so it must be an earlier output and nothing more.
-
-    Raises:
-        OutputError: it has the source in it, or something that is no model of that format.
-    """
-    inside = os.path.realpath(folder)
-    if any(os.path.commonpath([inside, os.path.realpath(path)]) == inside for path in kept):
-        raise OutputError("the source lies in it, and would go with it", path=folder, remedy="give another name")
-    try:
-        known = not any(folder.iterdir()) or registry().detect(os.fspath(folder)).name == format
-    except HubError:
-        known = False
-    if not known:
-        raise OutputError(
-            f"--force replaces models, and this folder holds none of format {format}",
-            path=folder, remedy="give another name, or remove it first",
-        )  # fmt: skip
-
-
-def _files(model: Model) -> list[str]:
-    """What a conversion must not replace: the model, and every file beside its weights."""
-    beside = [os.path.join(model.path, name) for name in model.companions]
-    return [model.path, *(source.path for source in model.sources), model.config_path or model.path, *beside]
-
-
-def _same_file(a: str | os.PathLike[str], b: str | os.PathLike[str]) -> bool:
-    """Whether two names lead to one file, by a link of either kind or by being the same name of nothing yet."""
-    if os.path.realpath(a) == os.path.realpath(b):
-        return True
-    try:
-        return os.path.samefile(a, b)
-    except OSError:
-        return False
 
 
 def inspect(path: str | os.PathLike[str], *, format: str | None = None) -> dict[str, Any]:
@@ -432,206 +367,3 @@ def diff(
     if report_to is not None:
         report.write(report_to, out)
     return out
-
-
-def check_report(report_to: str | os.PathLike[str] | None, models: Sequence[Model]) -> None:
-    """Raises:
-    OutputError: a report may not be written there.
-    """
-    from hub.io.atomic import check_free
-
-    if report_to is None:
-        return
-    check_free(report_to, folder=False, force=True)
-    if any(_same_file(report_to, path) for model in models for path in _files(model)):
-        raise OutputError("the report would replace a file of a model", path=report_to, remedy="give another name")
-
-
-def logits(
-    path: str | os.PathLike[str],
-    output: str | os.PathLike[str],
-    *,
-    ids: str | os.PathLike[str] | None = None,
-    text: str | os.PathLike[str] | None = None,
-    format: str | None = None,
-    mode: Mode = "exact",
-    threads: int | None = None,
-    force: bool = False,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Run a model on a sequence of tokens and write its logits.
-
-    Args:
-        path: the model, a file or folder.
-        output: an .npz file, with `input_ids` (tokens,) int64 and `logits` (tokens, vocabulary) f32.
-        ids: an .npz file with `input_ids`, (tokens,) or (1, tokens); or
-        text: a text file, which the model's tokenizer makes ids of.
-        format: the model's format; detected when not given.
-        mode: `exact` computes in f32, `fast` with activations in int8 blocks.
-        threads: number of threads; one per core when not given.
-        force: whether an existing output may be replaced.
-        progress: told about the work.
-
-    Returns:
-        ``{"path", "output", "tokens", "vocab_size", "mode", "seconds"}``.
-
-    Raises:
-        UsageError: ids outside the vocabulary, or more than the model can see; a text without a tokenizer.
-        HubError: the model cannot be run, or gives numbers that are not finite; nothing is written then.
-    """
-    from hub import pipeline
-    from hub.measures import answers
-    from hub.runner import Runner
-
-    if (ids is None) == (text is None):
-        raise UsageError("either ids or a text must be given, and not both")
-    started = time.monotonic()
-    with open(path, format=format) as model:
-        check_file(output, force, (model,), (ids, text))
-        with Runner(model, mode=mode, threads=threads_or_default(threads)) as runner:
-            row = answers.ids_of(model, runner, ids=ids, text=text)
-            answers.write(runner, row, output, force=force, progress=progress or pipeline.Silent(), model=model)
-            vocab_size = runner.vocab_size
-    return {
-        "path": os.fspath(path),
-        "output": os.fspath(output),
-        "tokens": len(row),
-        "vocab_size": vocab_size,
-        "mode": mode,
-        "seconds": round(time.monotonic() - started, 3),
-    }
-
-
-def evaluate(
-    path: str | os.PathLike[str],
-    *,
-    text: str | os.PathLike[str],
-    context: int | None = None,
-    chunks: int | None = None,
-    format: str | None = None,
-    mode: Mode = "exact",
-    threads: int | None = None,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """The perplexity of a text, computed as llama.cpp's tool does; see `hub.measures.perplexity`.
-
-    Args:
-        text: a text file.
-        context: tokens of a chunk; 512 when not given.
-        chunks: how many chunks to run at most; all when not given.
-        path, format, mode, threads, progress: as in `logits`.
-
-    Returns:
-        ``{"path", "text", "mode", "perplexity", "error", "chunks", "context", "scored", "tokens_per_second",
-        "seconds"}``; `error` is None where one token was scored.
-
-    Raises:
-        UsageError: the text is too short, or the model has no tokenizer or cannot see that many tokens.
-        HubError: the model cannot be run, or gives numbers that are not finite.
-    """
-    from hub import pipeline
-    from hub.measures import chunks as cut
-    from hub.measures import perplexity
-    from hub.runner import Runner
-
-    length = cut.CONTEXT if context is None else context
-    with open(path, format=format) as model:
-        with Runner(model, mode=mode, threads=threads_or_default(threads)) as runner:
-            parts = cut.of(model, runner, text, length, chunks)
-            found = perplexity.measure(runner, parts, progress or pipeline.Silent())
-        model.check_unchanged()
-    return {
-        "path": os.fspath(path),
-        "text": os.fspath(text),
-        "mode": mode,
-        "perplexity": found.value,
-        "error": found.error,
-        "chunks": found.chunks,
-        "context": found.context,
-        "scored": found.scored,
-        "tokens_per_second": round(found.rate, 1),
-        "seconds": round(found.seconds, 3),
-    }
-
-
-def imatrix(
-    path: str | os.PathLike[str],
-    output: str | os.PathLike[str],
-    *,
-    text: str | os.PathLike[str],
-    to: str | None = None,
-    context: int | None = None,
-    chunks: int | None = None,
-    process_output: bool = False,
-    format: str | None = None,
-    mode: Mode = "exact",
-    threads: int | None = None,
-    force: bool = False,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Write how much the inputs of every matrix weigh on a text; see `hub.measures.importance`.
-
-    Args:
-        output: the file to write.
-        text, context, chunks: as in `evaluate`.
-        to: the format of the output; the only one that has such files when not given.
-        process_output: whether the output matrix is told of, too.
-        path, format, mode, threads, force, progress: as in `logits`.
-
-    Returns:
-        ``{"path", "text", "output", "format", "mode", "tensors", "chunks", "context", "bytes", "seconds"}``.
-
-    Raises:
-        UsageError: as `evaluate`, or the format has no such files.
-        HubError: the model cannot be run, or gives numbers that are not finite; nothing is written then.
-    """
-    from hub import pipeline
-    from hub.architecture import configure
-    from hub.format import CalibrationText
-    from hub.io.atomic import write_pieces
-    from hub.measures import chunks as cut
-    from hub.measures import importance
-    from hub.runner import Runner
-
-    started = time.monotonic()
-    writer, length = registry().importance(to), cut.CONTEXT if context is None else context
-    with open(path, format=format) as model:
-        check_file(output, force, (model,), (text,))
-        told = importance.told(configure(model), writer, output=process_output)
-        collector = importance.Collector(importance.sources(told))
-        with Runner(model, mode=mode, threads=threads_or_default(threads), inputs=collector) as runner:
-            parts = cut.of(model, runner, text, length, chunks)
-            importance.run(runner, parts, output=process_output, progress=progress or pipeline.Silent())
-        found = importance.localised(told, collector.moments, model.path)
-        model.check_unchanged()
-    pieces = writer.encode(found, CalibrationText(os.fspath(text), len(parts), length))
-    size = write_pieces(output, pieces, force=force)
-    return {
-        "path": os.fspath(path),
-        "text": os.fspath(text),
-        "output": os.fspath(output),
-        "format": writer.convention,
-        "mode": mode,
-        "tensors": len(found),
-        "chunks": len(parts),
-        "context": length,
-        "bytes": size,
-        "seconds": round(time.monotonic() - started, 3),
-    }
-
-
-def check_file(
-    output: str | os.PathLike[str],
-    force: bool,
-    models: Sequence[Model],
-    others: Sequence[str | os.PathLike[str] | None] = (),
-) -> None:
-    """Raises:
-    OutputError: a file may not be written there: it exists, or it is one that is read.
-    """
-    from hub.io.atomic import check_free
-
-    check_free(output, folder=False, force=force)
-    read = [path for model in models for path in _files(model)] + [os.fspath(path) for path in others if path]
-    if any(_same_file(output, path) for path in read):
-        raise OutputError("the output would replace a file that is read", path=output, remedy="give another name")

@@ -201,12 +201,13 @@ def plan(
     """
     from hub import planner, report, session
     from hub.cli import show
+    from hub.outputs import check_target
 
     asked, tensor_rules, values = _asked(recipe, rules, settings)
     with session.open(src, format=from_) as model:
         made = session.plan(model, to=to, recipe=asked, rules=tensor_rules, settings=values)
         if dst is not None:
-            session.check_target(made, Path(dst), force, report_to)
+            check_target(made, Path(dst), force, report_to)
         if require:
             with _listing(show.view(as_json=as_json, quiet=False, verbose=verbose)):
                 planner.require(made, require)

@@ -59,14 +59,14 @@ def logits(
 
     The output is an .npz file with the arrays input_ids [T] and logits [T, vocabulary] f32.
     """
-    from hub import session
+    from hub import measuring
     from hub.cli import show
 
     if (ids is None) == (text is None):
         raise click.UsageError("give either --ids or --text")
     view = show.view(as_json=as_json, quiet=as_json, verbose=False)
     with view:
-        done = session.logits(
+        done = measuring.logits(
             path, output, ids=ids, text=text, format=from_, mode=mode, threads=threads, force=force, progress=view
         )
     if as_json:
@@ -91,12 +91,12 @@ def evaluate(
 
     The text is cut into chunks of tokens; of each the second half is scored, given all that stands before in the chunk.
     """
-    from hub import session
+    from hub import measuring
     from hub.cli import show
 
     view = show.view(as_json=as_json, quiet=as_json, verbose=False)
     with view:
-        found = session.evaluate(
+        found = measuring.evaluate(
             path, text=text, context=context, chunks=chunks, format=from_, mode=mode, threads=threads, progress=view
         )
     if as_json:
@@ -127,12 +127,12 @@ def imatrix(
 
     The figures and the file are those of llama.cpp's llama-imatrix; llama-quantize reads it.
     """
-    from hub import session
+    from hub import measuring
     from hub.cli import show
 
     view = show.view(as_json=as_json, quiet=as_json, verbose=False)
     with view:
-        done = session.imatrix(
+        done = measuring.imatrix(
             path, output, text=text, to=to, context=context, chunks=chunks, process_output=process_output,
             format=from_, mode=mode, threads=threads, force=force, progress=view,
         )  # fmt: skip
