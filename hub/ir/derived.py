@@ -6,9 +6,10 @@ packed.
 
 from __future__ import annotations
 
+import threading
 from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 BLOCK = 4 << 20
 """Bytes read at a time where columns have to be cut out of rows."""
+KEPT = 128 << 20
+"""Bytes of a matrix that is decoded once for all of its columns; of a larger one it is done for every tile."""
 
 
 def cut(part: Part, start: int, stop: int) -> Part:
@@ -131,6 +134,21 @@ class JoinedPart(Part):
         return all(part.reversible() for part in self.parts)
 
 
+class _Kept:
+    """The last matrix that was made, for all threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last: tuple[int, np.ndarray[Any, Any]] | None = None
+
+    def matrix(self, number: int, make: Callable[[], np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+        with self._lock:
+            if self._last is None or self._last[0] != number:
+                self._last = None  # before the next one is there
+                self._last = number, make()
+            return self._last[1]
+
+
 @dataclass(frozen=True)
 class TurnedPart(Part):
     """The columns of a dense tensor as rows: of (a, b), or of each of n such matrices (n, a, b).
@@ -139,12 +157,14 @@ class TurnedPart(Part):
         part: rows of numbers, n * a of b; this one has n * b rows of a.
         high: a.
         origin: the tensor that is turned, for who wants to undo it without loss.
+        kept: the last matrix that had to be made for some of its columns, since neighbours of these are asked for next.
     """
 
     part: Part
     spec: PartSpec
     high: int
     origin: Tensor
+    kept: _Kept = field(default_factory=lambda: _Kept(), repr=False, compare=False)
 
     def load(self, start: int, stop: int) -> np.ndarray[Any, Any]:
         import numpy as np
@@ -167,10 +187,25 @@ class TurnedPart(Part):
             at = part.offset + begin * part.spec.shape[1] * part.spec.dtype.bytes
             out[:] = FilePart(stored, part.source, at).load(start, stop).T
             return
+        if part.spec.shape[1] * self.high * part.spec.dtype.bytes <= KEPT:
+            out[:] = self.kept.matrix(matrix, lambda: self._turned(matrix))[start:stop]
+            return
         step = max(1, BLOCK // max(1, part.spec.shape[1] * part.spec.dtype.bytes))
         for row in range(0, self.high, step):
             end = min(self.high, row + step)
             out[:, row:end] = part.load(begin + row, begin + end)[:, start:stop].T
+
+    def _turned(self, matrix: int) -> np.ndarray[Any, Any]:
+        """All columns of a matrix, as rows."""
+        import numpy as np
+
+        wide, begin = self.part.spec.shape[1], matrix * self.high
+        out = np.empty((wide, self.high), self.spec.dtype.numpy())
+        step = max(1, BLOCK // max(1, wide * self.spec.dtype.bytes))
+        for row in range(0, self.high, step):
+            end = min(self.high, row + step)
+            out[:, row:end] = self.part.load(begin + row, begin + end).T
+        return out
 
     def place(self, row: int, column: int, width: int) -> Place:
         matrix, across = divmod(row, self.part.spec.shape[1])

@@ -10,6 +10,7 @@ import numpy as np
 
 import hub_native
 from hub.api import (
+    HALF_E8M0,
     TWICE_E2M1,
     U8,
     ArrayPart,
@@ -59,6 +60,18 @@ class Fp4(Layout):
         codes = unpack_nibbles(arrays["packed"]).reshape(shape)
         scale = looked_up(arrays["scale"], self.table)
         return Quantized(shape, ArrayPart(codes, rows_spec(U8, shape)), TWICE_E2M1, scale, Blocks((1, self.group)))
+
+    def decode(self, arrays: Arrays, shape: Shape) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Powers of two for 32 weights are ggml's MXFP4 in another order, for which there is a kernel."""
+        if self.group != 32 or self.table != HALF_E8M0:
+            return super().decode(arrays, shape)
+        codes = unpack_nibbles(arrays["packed"]).reshape(-1, 32)
+        blocks = np.empty((len(codes), 17), np.uint8)
+        blocks[:, 0] = arrays["scale"].view(np.uint8).reshape(-1)
+        hub_native.pack_halves(codes, blocks[:, 1:])
+        out = np.empty(shape, np.float32)
+        hub_native.dequantize("mxfp4", blocks.reshape(-1), out.reshape(-1, shape[-1]))
+        return out
 
     def pack(self, body: Quantized) -> Arrays:
         scale = np.ascontiguousarray(packed_scale(body.scale).astype(np.uint8)).view(self.bytes_of.numpy())
