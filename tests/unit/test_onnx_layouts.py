@@ -26,6 +26,7 @@ from hub.api import (
 )
 from hub.plugins import registry
 from hub_onnx.told import Told
+from hub_onnx.vectors import AlignedRows
 
 RANDOM = np.random.default_rng(3)
 
@@ -145,3 +146,16 @@ def test_columns_by_group_and_their_order(family):
     assert registry().quantizer(f"{family}/4bit-g16-zero") is not None
     with pytest.raises(UsageError, match="only carried over"):
         registry().quantizer(f"{family}/4bit-g16-zero-order")
+
+
+def test_zero_points_that_are_packed_on_over_the_end_of_a_row_are_told_row_by_row():
+    """Three of 4 bits for each row: 321 654 987 in five bytes, the last half empty."""
+    stored = np.array([0x21, 0x43, 0x65, 0x87, 0x09], np.uint8)
+    flat = AlignedRows(rows_spec(U8, (3, 2)), ArrayPart(stored, rows_spec(U8, (5,))), 4, 3)
+    assert flat.load(0, 3).tolist() == [[0x21, 0x03], [0x54, 0x06], [0x87, 0x09]]
+    assert flat.load(1, 2).tolist() == [[0x54, 0x06]]
+    layout = registry().layout("onnx.rows/4bit-g2-zero")
+    codes = np.zeros((3, 6), np.uint8)
+    made = layout.pack(body(codes, np.ones((3, 3), np.float32), 2, zero=np.arange(1, 10, dtype=np.uint8).reshape(3, 3)))
+    assert made["zero"].tolist() == flat.load(0, 3).tolist()
+    np.testing.assert_array_equal(layout.decode(made, (3, 6)), -np.arange(1, 10).reshape(3, 3).repeat(2, axis=1))
