@@ -29,6 +29,9 @@ _SEARCH: Final[Mapping[str, type]] = {
     "repetition_penalty": float,
 }
 """Settings of generation that both know, by the same names."""
+_BUFFER: Final = 4096
+"""Tokens that a buffer for all steps has room for unless the program is told otherwise: it is made whole at the start,
+and for the context of today's models it would be many GB."""
 ACCURACY: Final = "session.qdq_matmulnbits_accuracy_level"
 """The session's option for what onnxruntime makes of DequantizeLinear before a MatMul."""
 
@@ -85,7 +88,7 @@ def genai_config(
             },
         },
         "search": {
-            "max_length": context,
+            "max_length": min(context, _BUFFER) if shared else context,
             "past_present_share_buffer": shared,
             "do_sample": False,
             **{
