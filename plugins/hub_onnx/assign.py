@@ -100,6 +100,8 @@ class _Chooser:
 
     def _family(self, tensor: Tensor) -> str | None:
         """The layouts of codes that a tensor can have; None for one that stays in floats."""
+        if tensor.name in self.uses.stacks:
+            return ROWS
         if len(tensor.shape) != 2:
             return None
         name, genai = tensor.name, self.variant.flavour == "genai"
@@ -128,7 +130,8 @@ class _Chooser:
         family = self._family(tensor)
         assert family is not None
         # A table that is looked up costs nothing to keep finer; one that is multiplied with does.
-        finer = asked.bits < 8 and tensor.name in self.uses.tables and not self._both(tensor)
+        looked_up = tensor.name in self.uses.tables and not self._both(tensor)
+        finer = asked.bits < 8 and (looked_up or family == ROWS)
         bits = 8 if finer else asked.bits
         kinds = {None: None, False: KINDS[family][:1], True: KINDS[family][1:]}[asked.zeros]
         if isinstance(scheme, Scheme):
@@ -143,7 +146,7 @@ class _Chooser:
             name = f"{family}/{width}bit-g{group}{KINDS[family][1 if asked.zeros else 0]}"
             reason = make(name).fits(tensor.shape)
             if reason is None:
-                why = "the embedding keeps 8 bits" if finer else ""
+                why = "rows that are looked up keep 8 bits" if finer else ""
                 why = f"groups of {group}, its rows are no longer" if group != asked.group else why
                 return Assignment(tensor, name, why, fallback=group != asked.group or width != bits)
         return Assignment(tensor, self._floats(tensor, _own(scheme)), reason or "", fallback=True)

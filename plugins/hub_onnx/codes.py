@@ -102,17 +102,19 @@ class CodesWeight(Weight):
         """`made`, a product of x and codes, with the part of x and the offsets."""
         if self.told.kind != "offset":
             return made
-        sums = build.once(("sums", x, self.group), lambda: self._sums(build, x))
-        offset = self._input("offset")
+        offset, sums = self._input("offset"), self._summed(build, x)
         if not isinstance(self, ColumnsOfCodes):
             offset = build.emit("Transpose", offset, perm=(1, 0))
         elif not self.group:
             offset = build.emit("Unsqueeze", offset, build.ints(0))
         return build.emit("Add", made, build.emit("MatMul", sums, offset))
 
-    def _sums(self, build: Build, x: str) -> str:
+    def _summed(self, build: Build, x: str) -> str:
         """x (..., in) summed over each group, (..., groups)."""
-        width = self.shape[1]
+        return build.once(("sums", x, self.group), lambda: self._sums(build, x))
+
+    def _sums(self, build: Build, x: str) -> str:
+        width = self.shape[-1]
         if not self.group:
             return build.emit("ReduceSum", x, build.ints(-1), keepdims=1)
         groups = self.told.groups(width)
@@ -187,6 +189,26 @@ class RowsOfCodes(CodesWeight):
         scale = self._wide(build, looked_up("scale"), self.told.scale)
         made = build.emit("DequantizeLinear", looked_up("codes"), scale, zero, axis=-1, block_size=self.group)
         return self._offset_rows(build, ids, made)
+
+    def dims(self, part: str, stored: Shape) -> Shape:
+        return stored if len(self.shape) == 2 else (*self.shape[:2], stored[-1])
+
+    def multiply_one(self, build: Build, x: str, one: int, *, transposed: bool = False) -> str:
+        if not self.group:
+            return super().multiply_one(build, x, one)
+
+        def turned(part: str) -> str:
+            matrix = build.emit("Gather", self._input(part), build.number(one), axis=0)
+            return build.emit("Transpose", matrix, perm=(1, 0))
+
+        # Of constants all this is done when a session begins, and what is left is as of a matrix of its own.
+        zero = turned("zero") if self.told.kind == "zero" else ""
+        scale = self._wide(build, turned("scale"), self.told.scale)
+        decoded = build.emit("DequantizeLinear", turned("codes"), scale, zero, axis=0, block_size=self.group)
+        made = build.emit("MatMul", x, decoded)
+        if self.told.kind != "offset":
+            return made
+        return build.emit("Add", made, build.emit("MatMul", self._summed(build, x), turned("offset")))
 
 
 class BlocksOfCodes(CodesWeight):

@@ -236,6 +236,38 @@ class Decoder:
 
         return self._mixed(x, best, chosen, int(given["count"]), one)
 
+    def _fused_experts(self, node: GraphNode, x: str) -> str:
+        router, gate_up, down = node.weights
+        given, build = node.arguments, self.build
+        best, chosen = self._top(self._project(router, self._flat(x)), int(given["top"]))
+        alpha, limit = build.scalar(float(given["alpha"])), float(given["limit"])
+
+        def one(expert: int, part: str) -> str:
+            both = self._project_one(gate_up, expert, part)
+            width = self._widths[both] // 2
+            pairs = build.emit("Reshape", both, build.ints(0, width, 2))
+            gate, linear = (build.emit("Gather", pairs, build.number(turn), axis=-1) for turn in range(2))
+            gate = build.emit("Min", gate, build.scalar(limit))
+            linear = build.emit("Clip", linear, build.scalar(-limit), build.scalar(limit))
+            gate = build.emit("Mul", gate, build.emit("Sigmoid", build.emit("Mul", gate, alpha)))
+            act = build.emit("Mul", gate, build.emit("Add", linear, build.scalar(1.0)))
+            return self._project_one(down, expert, self._of(width, act))
+
+        return self._mixed(x, build.emit("Softmax", best, axis=-1), chosen, int(given["count"]), one)
+
+    def _project_one(self, name: str, expert: int, x: str) -> str:
+        """`x` by one of the matrices of a tensor of all experts, plus its bias."""
+        self.build.scope = f"{name}.{expert}"
+        weight = self.weights[name]
+        # Floats lie as Hugging Face's folders have them.
+        transposed = name in self.configured.turned and not weight.upright
+        made = weight.multiply_one(self.build, x, expert, transposed=transposed)
+        bias = self.weights.get(f"{name}_bias")
+        if bias is not None:
+            row = self.build.emit("Gather", bias.numbers(self.build), self.build.number(expert), axis=0)
+            made = self.build.emit("Add", made, row)
+        return self._of(weight.shape[2] if transposed else weight.shape[1], made)
+
     def _flat(self, x: str) -> str:
         """Tokens of all sequences in a row, (tokens, width)."""
         width = self._widths[x]

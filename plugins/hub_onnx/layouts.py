@@ -293,7 +293,8 @@ class Columns(Codes):
 
 
 class Rows(Columns):
-    """`onnx.rows`: codes (out, in), numbers (out, groups); with one group for a row (out,), for the tensor ().
+    """`onnx.rows`: codes (out, in), numbers (out, groups); with one group for a row (out,), for the tensor (). Several
+    matrices, (experts, out, in), are one below the other.
 
     Codes of less than 8 bits are packed along the columns of the tensor, zero points of a row filled up to whole bytes
     (ONNX packs on over the end of a row; readers tell them row by row). hub reads such codes, and writes none.
@@ -303,7 +304,14 @@ class Rows(Columns):
         super().__init__(family, told)
         self.row_multiple = 1 if told.blocks.shape != (1, 0) or told.kind != "zero" else self.per
 
+    def scheme(self, shape: Shape) -> Scheme:
+        return super().scheme(_as_matrix(shape))
+
+    def parts(self, shape: Shape) -> Mapping[str, PartSpec]:
+        return super().parts(_as_matrix(shape))
+
     def fits(self, shape: Shape) -> str | None:
+        shape = _as_matrix(shape)
         reason = Codes.fits(self, shape)
         if reason is None and shape[1] % self.per:
             return f"{self.per} columns share a byte, and {shape[1]} columns are no multiple of that"
@@ -350,6 +358,11 @@ class Rows(Columns):
         if self.told.blocks.shape[1]:
             return Codes.write_numbers(self, value, dtype)
         return super().write_numbers(value, dtype)
+
+
+def _as_matrix(shape: Shape) -> Shape:
+    """All rows of several matrices as those of one."""
+    return (shape[0] * shape[1], shape[2]) if len(shape) == 3 else shape
 
 
 class MatMulNBits(Codes):

@@ -39,6 +39,7 @@ class Names:
     Attributes:
         shapes: of every canonical tensor; empty where the architecture is not known.
         turned: modules whose weight is (in, out).
+        kept_turned: tensors (..., out, in) that are (..., in, out) where they are floats.
         plus: what norms add to the weight of a module.
         tied: output matrices that may be left out -> the table that is then in their place.
         renamed: the architecture's patterns of names that occur in place of canonical ones.
@@ -51,6 +52,7 @@ class Names:
     tied: Mapping[str, str] = field(default_factory=dict)
     renamed: tuple[tuple[re.Pattern[str], str], ...] = ()
     optional: frozenset[str] = frozenset()
+    kept_turned: frozenset[str] = frozenset()
 
     def canonical(self, name: str) -> str | None:
         """The canonical name that a name means; one of a fused module where the architecture has its pieces.
@@ -123,6 +125,7 @@ def names_of(configured: Configured | None) -> Names:
         tied,
         configured.architecture.renamed,
         frozenset(name for name, (_, optional) in expected.items() if optional),
+        configured.turned,
     )
 
 

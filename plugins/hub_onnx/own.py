@@ -37,6 +37,8 @@ def own_tensors(model: ModelProto, files: Files, names: Names) -> dict[str, Tens
         if not isinstance(layout, str):
             raise FormatError(f"{KEY} gives it no layout", path=files.source.path, tensor=name)
         shape = names.shapes.get(name)
+        if shape and layout in DTYPES and name in names.kept_turned:
+            shape = (*shape[:-2], shape[-1], shape[-2])
         # Codes are (out, in), whichever way round the canonical tensor is.
         turned = name.rpartition(".")[0] in names.turned and layout not in DTYPES
         tensor = _tensor(name, layout, held, files, shape[::-1] if shape and turned else shape)

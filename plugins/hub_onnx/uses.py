@@ -17,12 +17,14 @@ class Uses:
         matrices: multiplied with.
         turned: of these those that are (in, out).
         tables: looked up by token.
+        stacks: matrices of all experts in one tensor, (experts, out, in).
         tied: (output matrix that the model lacks, table in its place).
     """
 
     matrices: frozenset[str] = frozenset()
     turned: frozenset[str] = frozenset()
     tables: frozenset[str] = frozenset()
+    stacks: frozenset[str] = frozenset()
     tied: tuple[str, str] | None = None
 
     @cached_property
@@ -36,6 +38,7 @@ class _Found:
     matrices: set[str] = field(default_factory=set)
     turned: set[str] = field(default_factory=set)
     tables: set[str] = field(default_factory=set)
+    stacks: set[str] = field(default_factory=set)
     tied: tuple[str, str] | None = None
 
 
@@ -61,10 +64,13 @@ def uses(configured: Configured | None, names: Collection[str]) -> Uses:
         elif node.op == "experts":
             for module in node.weights[1:4]:
                 found.matrices |= {f"{name}.weight" for name in _each(module, configured.experts)}
+        elif node.op == "fused_experts":
+            found.stacks |= set(node.weights[1:3])
     return Uses(
         frozenset(found.matrices | found.turned),
         frozenset(found.turned),
         frozenset(found.tables),
+        frozenset(found.stacks),
         found.tied,
     )
 

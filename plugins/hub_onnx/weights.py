@@ -66,6 +66,14 @@ class Weight(ABC):
         """
         raise PluginError(f"{self.layout} cannot be multiplied with", tensor=self.name)
 
+    def multiply_one(self, build: Build, x: str, one: int, *, transposed: bool = False) -> str:
+        """``x @ W[one].T`` for W (matrices, out, in).
+
+        Args:
+            transposed: W is (matrices, in, out), and ``x @ W[one]`` is wanted.
+        """
+        raise PluginError(f"{self.layout} cannot be multiplied with by matrices", tensor=self.name)
+
     def rows(self, build: Build, ids: str) -> str:
         """Rows by number, in f32: for ids of any shape (...), (..., in)."""
         raise PluginError(f"rows of {self.layout} cannot be looked up", tensor=self.name)
@@ -112,6 +120,12 @@ class DenseWeight(Weight):
         made = build.emit("Gemm", flat, self.numbers(build), transB=1)
         lead = build.emit("Shape", x, end=-1)
         return build.emit("Reshape", made, build.emit("Concat", lead, build.ints(out), axis=0))
+
+    def multiply_one(self, build: Build, x: str, one: int, *, transposed: bool = False) -> str:
+        matrix = self._wide(build, build.emit("Gather", self.name, build.number(one), axis=0))
+        if not transposed:
+            matrix = build.emit("Transpose", matrix, perm=(1, 0))
+        return build.emit("MatMul", x, matrix)
 
     def _wide(self, build: Build, value: str) -> str:
         return value if self.data_type == DataType.FLOAT else build.emit("Cast", value, to=int(DataType.FLOAT))

@@ -18,7 +18,7 @@ onnx = pytest.importorskip("onnx", reason="needs the extra 'onnx'")
 pytest.importorskip("onnxruntime", reason="needs the extra 'onnx'")
 
 DATA = Path(__file__).parent.parent / "data"
-MODELS = {path.name: path for path in sorted((DATA / "arch").iterdir()) if path.name != "gpt_oss"}
+MODELS = {path.name: path for path in sorted((DATA / "arch").iterdir())}
 MODELS["tiny-llama"] = DATA / "tiny-llama"
 LIMIT = 1e-5
 
@@ -90,7 +90,7 @@ def test_sequences_of_unlike_lengths_padded_on_the_left(name, made):
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "tiny-llama"])
-@pytest.mark.parametrize("kind", ["q8_0", "q4_1"])
+@pytest.mark.parametrize("kind", ["q8_0", "q4_1", "mxfp4_moe"])
 def test_codes_are_kept(name, kind, made):
     from onnx_peer import Session, error
 
