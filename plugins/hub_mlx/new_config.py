@@ -7,6 +7,7 @@ over by most, which then turn by 10000), `torch_dtype`, and `tie_word_embeddings
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from hub.api import Configured, Model, Tokenizer
@@ -48,5 +49,5 @@ def _quantization(quantized: Mapping[str, Told]) -> dict[str, Any]:
     counts: dict[Told, int] = {}
     for told in quantized.values():
         counts[told] = counts.get(told, 0) + 1
-    usual = max(counts, key=lambda told: counts[told])
+    usual = replace(max(counts, key=lambda told: counts[told]), scaled=False)
     return {**usual.plain(), **{path: told.plain() for path, told in quantized.items() if told != usual}}

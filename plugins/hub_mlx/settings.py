@@ -25,18 +25,21 @@ _OWN: Final = ("bits", "group_size", "mode")
 
 @dataclass(frozen=True)
 class Told:
-    """How a module is quantized: bits of a code, neighbours that share a scale, and the mode."""
+    """How a module is quantized: bits of a code, neighbours that share a scale, the mode, and whether each of a stack of
+    experts has a scale of all its weights, which mlx-lm must be told."""
 
     bits: int
     group: int
     mode: str = AFFINE
+    scaled: bool = False
 
     def __str__(self) -> str:
         return f"{self.bits} bits, groups of {self.group}, mode {self.mode}"
 
     def plain(self) -> dict[str, Any]:
         """As config.json has it."""
-        return {"group_size": self.group, "bits": self.bits, "mode": self.mode}
+        own = {"group_size": self.group, "bits": self.bits, "mode": self.mode}
+        return own | {"global_scale": True} if self.scaled else own
 
 
 @dataclass(frozen=True)

@@ -226,8 +226,8 @@ def _module(name: str) -> str:
 
 def _told(layout: str) -> Told:
     made = make(layout)
-    family = layout.partition("/")[0]
-    return Told(made.bits, made.group, family.removeprefix("mlx."))
+    family, _, parameters = layout.partition("/")
+    return Told(made.bits, made.group, family.removeprefix("mlx."), parameters == "scaled")
 
 
 def _weights(tensor: Laid) -> list[Weight]:

@@ -41,7 +41,7 @@ def quantized(job: dict[str, Any]) -> None:
     if predicate:
         predicate = mixed_quant_predicate_builder(predicate, model, group or 64)
     _, config = quantize_model(
-        model, config, group, job.get("bits"), job.get("mode", "affine"), quant_predicate=predicate
+        model, config, group, job.get("bits"), job.get("mode", "affine"), job.get("global_scale", False), predicate
     )
     save_model(job["out"], model)
     save_config(config, Path(job["out"]) / "config.json")

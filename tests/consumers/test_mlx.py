@@ -213,6 +213,20 @@ def test_folders_of_mlx_lm_convert_read_back_to_the_same_logits(tmp_path):
         )
 
 
+def test_experts_with_a_global_scale_each(models, tmp_path):
+    """mlx runs such on a GPU only, and says so once they are loaded."""
+    job = {"quantize": str(models["mixtral"]), "config": {"rope_theta": 1e6}, "mode": "nvfp4", "global_scale": True}
+    made, again, mixed = tmp_path / "made", tmp_path / "again", tmp_path / "mixed"
+    assert ask([{**job, "out": str(made)}]) == [None]
+    hub.convert(made, again, to="mlx", require="identical", verify="full")
+    hub.convert(made, mixed, to="mlx", rules=[rule("self_attn|embed|lm_head|gate.weight=4bit-g32")], verify="weights")
+    told = json.loads((mixed / "config.json").read_text())["quantization"]
+    assert told["model.layers.0.block_sparse_moe.switch_mlp.up_proj"]["global_scale"] is True
+    for theirs in logits([made, again, mixed], [IDS] * 3, tmp_path):
+        assert isinstance(theirs, str) and "only supported on the GPU" in theirs
+    hub.convert(made, tmp_path / "back", to="safetensors:f32", require="exact", verify="full")
+
+
 # ------------------------------------------------------------------------------------------------ codes of other formats
 
 CODES = {
