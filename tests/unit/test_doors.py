@@ -81,7 +81,9 @@ ALLOWED: dict[str, dict[str, str]] = {
     "hub/consumers/child.py": {"ctypes": "asks the kernel for a namespace without a network"},
     "hub/cli/__init__.py": {"os.open": "/dev/null in place of a closed standard output"},
     "plugins/hub_gguf/reader.py": {"array": "numbers of an array whose count was compared with the file's size"},
-    "plugins/hub_gguf/general.py": {"yaml": "front matter: SafeLoader, no aliases, limited length and depth"},
+    "plugins/hub_safetensors/model_card.py": {"yaml": "front matter: SafeLoader, no aliases, limited length and depth"},
+    "plugins/hub_mlx/detect.py": {"json": "strings of one flat object within 4096 bytes"},
+    "plugins/hub_onnx/decode.py": {"struct": "a packed field of floats, of as many as there are bytes"},
     "plugins/hub_safetensors/pretokenizer.py": {
         "json": "to and from its own child process",
         "subprocess": "a regular expression of the model runs in a child that can be killed",
