@@ -166,8 +166,9 @@ def imatrix(
     writer, length = registry().importance(to), cut.CONTEXT if context is None else context
     with session.open(path, format=format) as model:
         check_file(output, force, (model,), (text,))
-        told = importance.told(configure(model), writer, output=process_output)
-        collector = importance.Collector(importance.sources(told))
+        configured = configure(model)
+        told = importance.told(configured, writer, output=process_output)
+        collector = importance.Collector(importance.sources(told), importance.stacks(configured))
         with Runner(model, mode=mode, threads=session.threads_or_default(threads), inputs=collector) as runner:
             parts = cut.of(model, runner, text, length, chunks)
             importance.run(runner, parts, output=process_output, progress=progress or pipeline.Silent())

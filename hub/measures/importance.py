@@ -6,7 +6,7 @@ for each matrix the sum of squares of every input column and the number of rows 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ import hub_native
 from hub.architecture import Configured
 from hub.errors import UsageError, WeightError
 from hub.format import Importance, ImportanceFile
+from hub.graph import expert_name
 from hub.mapping import Relation, relations
 from hub.runner.slices import head_slices
 from hub.transforms import Join, Stack
@@ -31,10 +32,15 @@ if TYPE_CHECKING:
 
 @dataclass
 class Moments:
-    """What met one matrix: `sums` (in,) f64 of squared inputs, `count` of rows."""
+    """What met a matrix, or each of those of a tensor of all experts.
+
+    Attributes:
+        sums: (matrices, in) f64 of squared inputs.
+        counts: (matrices,) of rows.
+    """
 
     sums: F64Array
-    count: int
+    counts: np.ndarray[Any, np.dtype[np.int64]]
 
 
 class Collector:
@@ -42,28 +48,29 @@ class Collector:
 
     Args:
         wanted: canonical names of the tensors that are of interest.
+        stacks: how many matrices there are in tensors of all experts, as `stacks` gives it.
 
     Attributes:
         moments: by canonical tensor name, of those that were met.
     """
 
-    def __init__(self, wanted: Collection[str]) -> None:
+    def __init__(self, wanted: frozenset[str], stacks: Mapping[str, int]) -> None:
         self.moments: dict[str, Moments] = {}
-        self._wanted = wanted
+        self._places = {name.removesuffix(".weight"): (name, 0, 1) for name in wanted if name.endswith(".weight")}
+        for name in wanted & stacks.keys():
+            self._places |= {expert_name(name, i): (name, i, stacks[name]) for i in range(stacks[name])}
         self._last: tuple[F32Array, F64Array] | None = None
 
     def __call__(self, module: str, x: F32Array) -> None:
         """Count in the input of a module, (tokens, in) f32."""
-        name = f"{module}.weight"
-        if name not in self._wanted:
+        if module not in self._places:
             return
-        squares = self._squares(x)
+        name, which, of = self._places[module]
         found = self.moments.get(name)
         if found is None:
-            self.moments[name] = Moments(squares.copy(), len(x))
-        else:
-            found.sums += squares
-            found.count += len(x)
+            found = self.moments[name] = Moments(np.zeros((of, x.shape[1])), np.zeros(of, np.int64))
+        found.sums[which] += self._squares(x)
+        found.counts[which] += len(x)
 
     def _squares(self, x: F32Array) -> F64Array:
         # Queries, keys and values have one input; what was summed last is not summed again.
@@ -72,6 +79,14 @@ class Collector:
             hub_native.sum_squares(np.ascontiguousarray(x), out)
             self._last = x, out
         return self._last[1]
+
+
+def stacks(configured: Configured) -> dict[str, int]:
+    """Canonical tensors with a matrix for each expert, and how many these are."""
+    graph = configured.architecture.graph
+    nodes = graph.nodes(configured.evaluate, configured.layers) if graph else ()
+    fused = [node for node in nodes if node.op == "fused_experts"]
+    return {name: int(node.arguments["count"]) for node in fused for name in node.weights[1:]}
 
 
 def told(configured: Configured, writer: ImportanceFile, *, output: bool) -> list[Relation]:
@@ -129,13 +144,10 @@ def localised(found: Sequence[Relation], moments: Mapping[str, Moments], path: s
 def _joined(relation: Relation, moments: Mapping[str, Moments]) -> Importance | None:
     """The sums of a tensor that is made of several: stacked ones keep theirs, any other way they share an input."""
     met = [moments.get(source) for source in relation.sources]
-    width = next((len(one.sums) for one in met if one is not None), None)
+    width = next((one.sums.shape[1] for one in met if one is not None), None)
     if width is None:
         return None
-    flow = [
-        (np.zeros((1, width)), np.zeros(1, np.int64)) if one is None else (one.sums[None], np.array([one.count]))
-        for one in met
-    ]
+    flow = [(np.zeros((1, width)), np.zeros(1, np.int64)) if one is None else (one.sums, one.counts) for one in met]
     for step in relation.steps:
         count = step.count if isinstance(step, Join) else 1
         groups = [flow[i : i + count] for i in range(0, len(flow), count)]

@@ -98,17 +98,26 @@ def test_one_score_has_no_error():
 
 def test_collector_sums_squares_of_what_is_wanted():
     x = np.arange(6, dtype=np.float32).reshape(2, 3)
-    collector = Collector({"a.weight", "b.weight"})
+    collector = Collector(frozenset({"a.weight", "b.weight"}), {})
     for module, value in (("a", x), ("b", x), ("c", x), ("a", x[:1] + 1)):
         collector(module, value)
     assert set(collector.moments) == {"a.weight", "b.weight"}
-    assert list(collector.moments["a.weight"].sums) == [0 + 9 + 1, 1 + 16 + 4, 4 + 25 + 9]
-    assert collector.moments["a.weight"].count == 3
-    assert list(collector.moments["b.weight"].sums) == [9, 17, 29]
+    assert collector.moments["a.weight"].sums.tolist() == [[0 + 9 + 1, 1 + 16 + 4, 4 + 25 + 9]]
+    assert collector.moments["a.weight"].counts.tolist() == [3]
+    assert collector.moments["b.weight"].sums.tolist() == [[9, 17, 29]]
+
+
+def test_experts_of_one_tensor_are_told_apart():
+    collector = Collector(frozenset({"down"}), {"down": 3, "other": 2})
+    for module in ("down[2]", "other[0]", "down[0]", "down[2]", "down", "down[3]"):
+        collector(module, np.full((2, 2), 3, np.float32))
+    assert collector.moments.keys() == {"down"}
+    assert collector.moments["down"].sums.tolist() == [[18, 18], [0, 0], [36, 36]]
+    assert collector.moments["down"].counts.tolist() == [2, 0, 4]
 
 
 def moments(**by_name):
-    return {name: Moments(np.array(sums, float), count) for name, (sums, count) in by_name.items()}
+    return {name: Moments(np.array([sums], float), np.array([count])) for name, (sums, count) in by_name.items()}
 
 
 def test_experts_keep_their_own_and_fused_parts_share():

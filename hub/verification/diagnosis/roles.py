@@ -128,6 +128,8 @@ def _follow(
             _gated(active, known, out)
         case "experts":
             _experts(node, out)
+        case "fused_experts":
+            out.routers.add(node.weights[0])
 
 
 def _gated(active: Sequence[_Origin | None], known: Sequence[_Origin | None], out: Roles) -> None:
