@@ -44,8 +44,8 @@ def _looked(tensor: Tensor, source: Layout, target: Layout) -> Holding:
 
 
 def keeper(tensor: Tensor, candidates: Iterable[Layout]) -> Layout | None:
-    """The first of some layouts that keeps every weight of a tensor's codes, at best whatever its numbers are; if none
-    does, the one that keeps the codes and rounds least.
+    """The first of some layouts that keeps every weight of a tensor's codes; if none does, the one that keeps the codes
+    and rounds least.
 
     Returns:
         None for a tensor of plain numbers, and where none keeps codes.
@@ -53,21 +53,12 @@ def keeper(tensor: Tensor, candidates: Iterable[Layout]) -> Layout | None:
     from hub.plugins import registry
 
     source = registry().layout(tensor.layout)
-    scheme = source.scheme(tensor.shape)
-    if not isinstance(scheme, Scheme):
+    if not isinstance(source.scheme(tensor.shape), Scheme):
         return None
-    doubtful = []
+    best: tuple[float, Layout] | None = None
     for layout in candidates:
         if layout.fits(tensor.shape) is not None:
             continue
-        holding = layout.can_hold(scheme, tensor.shape)
-        if holding.fidelity == "lossy":
-            continue
-        if not holding.by_value:
-            return layout
-        doubtful.append(layout)
-    best: tuple[float, Layout] | None = None
-    for layout in doubtful:
         holding = held(tensor, source, layout)
         if holding.fidelity in ("identical", "exact"):
             return layout

@@ -113,7 +113,9 @@ def kept(scheme: Scheme | DType, tensor: Tensor) -> str:
     if scheme.groups.shape[0] != 1 or not 2 <= form.bits <= 8 or (across and tensor.shape[1] % across):
         return ""
     if offset:  # zero points, where they are whole numbers
-        layout = keeper(tensor, [make(f"ct.pack/{replace(form, asym=asym).text()}") for asym in (False, True)])
+        scales = (form.scale,) if form.scale != F32 else (BF16, F16, F32)
+        forms = [replace(form, scale=scale, asym=asym) for scale in scales for asym in (False, True)]
+        layout = keeper(tensor, [make(f"ct.pack/{one.text()}") for one in forms])
         return layout.name if layout else ""
     return f"ct.pack/{form.text()}"
 

@@ -25,8 +25,11 @@ _OWN: Final = ("bits", "group_size", "mode")
 
 @dataclass(frozen=True)
 class Told:
-    """How a module is quantized: bits of a code, neighbours that share a scale, the mode, and whether each of a stack of
-    experts has a scale of all its weights, which mlx-lm must be told."""
+    """How a module is quantized: bits of a code, neighbours that share a scale, and the mode.
+
+    Attributes:
+        scaled: whether experts have each a scale of all their weights, which mlx-lm must be told.
+    """
 
     bits: int
     group: int

@@ -261,3 +261,23 @@ def test_what_mlx_lm_cannot_run_is_refused_and_what_it_runs_otherwise_is_told():
         model.hyperparameters = lambda _: model.config
         with pytest.raises(ConfigError, match="softcapping"):
             hub.plan(model, to="mlx:4bit")
+
+
+def test_codes_go_to_the_type_of_gguf_that_their_numbers_allow(tmp_path):
+    """Offsets that are eight scales throughout need no type with offsets."""
+    hub.convert(TINY, tmp_path / "q4_0.gguf", to="gguf:q4_0", recipe=Recipe(pure=True), verify="none")
+    hub.convert(tmp_path / "q4_0.gguf", tmp_path / "from-q4_0", to="mlx", require="exact", verify="none")
+    hub.convert(TINY, tmp_path / "own", to="mlx:4bit-g32", verify="none")
+    for name, kind in (("from-q4_0", "ggml.Q4_0"), ("own", "ggml.Q4_1")):
+        with hub.open(tmp_path / name) as model:
+            entries = hub.plan(model, to="gguf").entries
+        assert {(e.layout, e.fidelity) for e in entries if len(e.tensor.shape) > 1} == {(kind, "exact")}
+
+
+@pytest.mark.parametrize("other", ["gptq:4bit-g64-asym", "awq:4bit-g64-asym", "compressed-tensors:4bit-g64-asym"])
+def test_zero_points_come_back_from_biases(other, tmp_path):
+    hub.convert(TINY, tmp_path / "1", to=other, verify="none")
+    hub.convert(tmp_path / "1", tmp_path / "2", to="mlx", require="exact", verify="none")
+    hub.convert(tmp_path / "2", tmp_path / "3", to=other.partition(":")[0], require="exact", verify="weights")
+    with hub.open(tmp_path / "1") as first, hub.open(tmp_path / "3") as last:
+        assert {n: t.layout for n, t in first.tensors.items()} == {n: t.layout for n, t in last.tensors.items()}

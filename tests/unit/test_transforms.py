@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.api import (
+    BF16,
     F16,
     F32,
     U8,
@@ -25,7 +26,7 @@ from hub.api import (
 )
 from hub.ir.groups import Blocks
 from hub.makers import MAKERS
-from hub.transforms import STEPS, InterleaveHeads
+from hub.transforms import STEPS, InterleaveHeads, cast
 
 
 def dense(array):
@@ -249,3 +250,14 @@ def test_rows_are_cut_out():
     np.testing.assert_array_equal(load(step.forward(dense(array))), array[2:5])
     with pytest.raises(ConfigError, match="rows 2 to 5 of 4"):
         step.forward(dense(array[:4]))
+
+
+def test_a_cast_tensor_is_of_that_type_and_says_whether_it_lost_anything():
+    numbers = np.array([[1.0, 1.0 + 2.0**-9], [-0.0, 3.0]], np.float32)
+    made = cast(Tensor("t", (2, 2), Dense(ArrayPart(numbers, rows_spec(F32, (2, 2))))), BF16)
+    (part,) = made.parts.values()
+    assert (made.layout, made.derived) == ("bf16", ("cast to bf16",))
+    np.testing.assert_array_equal(part.load(0, 2).astype(np.float32), [[1.0, 1.0], [-0.0, 3.0]])
+    assert not part.reversible() and cast(made, BF16) is made
+    whole = cast(Tensor("t", (1, 2), Dense(ArrayPart(numbers[1:], rows_spec(F32, (1, 2))))), BF16)
+    assert whole.body.part.reversible()
