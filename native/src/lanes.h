@@ -9,6 +9,7 @@
  *   truncated(a)                   towards zero; any number where that is not an int32
  *   rounded(a) rounded_int(a)      to the nearest, half to even; the latter any number where that is not an int32
  *   store_bytes(p, v)              LANES bytes of v, each 0..255
+ *   store_32_bytes(p, v)           the same of v[32 / LANES]
  *   is_less(a, b) is_at_most(a, b) is_equal(a, b)   false with a NaN
  *   is_other(a, b)                 true with a NaN
  *   both(m, n) any(m) all(m) choose(m, a, b) choose_int(m, a, b)

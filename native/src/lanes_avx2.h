@@ -18,10 +18,16 @@ HUB_INLINE vf load(const float *p) { return _mm256_loadu_ps(p); }
 HUB_INLINE void store(float *p, vf v) { _mm256_storeu_ps(p, v); }
 HUB_INLINE void store_int(uint32_t *p, vi v) { _mm256_storeu_si256((__m256i *)(void *)p, (__m256i)v); }
 
-/* Halves of four are packed to four bytes each. */
+/* Packing works on halves: four bytes of each vector come into each. */
 HUB_INLINE void store_bytes(uint8_t *p, vi v) {
     const __m256i twos = _mm256_packus_epi32((__m256i)v, (__m256i)v), ones = _mm256_packus_epi16(twos, twos);
     _mm_storel_epi64((__m128i *)(void *)p, _mm_unpacklo_epi32(_mm256_castsi256_si128(ones), _mm256_extracti128_si256(ones, 1)));
+}
+HUB_INLINE void store_32_bytes(uint8_t *p, const vi *v) {
+    const __m256i a = _mm256_packus_epi32((__m256i)v[0], (__m256i)v[1]);
+    const __m256i b = _mm256_packus_epi32((__m256i)v[2], (__m256i)v[3]);
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    _mm256_storeu_si256((__m256i *)(void *)p, _mm256_permutevar8x32_epi32(_mm256_packus_epi16(a, b), order));
 }
 
 HUB_INLINE vf smaller(vf a, vf b) { return _mm256_min_ps(a, b); }

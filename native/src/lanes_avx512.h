@@ -18,6 +18,10 @@ HUB_INLINE vf load(const float *p) { return _mm512_loadu_ps(p); }
 HUB_INLINE void store(float *p, vf v) { _mm512_storeu_ps(p, v); }
 HUB_INLINE void store_int(uint32_t *p, vi v) { _mm512_storeu_si512(p, (__m512i)v); }
 HUB_INLINE void store_bytes(uint8_t *p, vi v) { _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtepi32_epi8((__m512i)v)); }
+HUB_INLINE void store_32_bytes(uint8_t *p, const vi *v) {
+    store_bytes(p, v[0]);
+    store_bytes(p + 16, v[1]);
+}
 
 HUB_INLINE vf smaller(vf a, vf b) { return _mm512_min_ps(a, b); }
 HUB_INLINE vf larger(vf a, vf b) { return _mm512_max_ps(a, b); }

@@ -124,9 +124,13 @@ HUB_INLINE void affine_block(const float *from, int group, int bits, hub_type ty
     uint8_t *const codes = bits == 8 ? words : coded;
     for (int j = 0; j < LANES; j++) {
         const vf each = splat(s[j]), least = splat(b[j]);
-        for (int i = 0; i < group; i += LANES) {
-            const vf t = (load(x + j * group + i) - least) / each;
-            store_bytes(codes + j * group + i, rounded_int(smaller(larger(t, zero), n)));
+        for (int i = 0; i < group; i += 32) {
+            vi v[32 / LANES];
+            for (int k = 0; k < 32 / LANES; k++) {
+                const vf t = (load(x + j * group + i + k * LANES) - least) / each;
+                v[k] = rounded_int(smaller(larger(t, zero), n));
+            }
+            store_32_bytes(codes + j * group + i, v);
         }
     }
     if (bits < 8) {
@@ -191,7 +195,7 @@ HUB_INLINE vi e2m1_lanes(vf t) {
 HUB_INLINE void floats_block(const float *from, hub_mlx_mode mode, hub_type type, float encode, uint8_t *words,
                              uint8_t *scales) {
     const int group = mode == HUB_MLX_NVFP4 ? 16 : 32;
-    float room[LANES * 32], largest[LANES];
+    float room[LANES * 32], r[LANES];
     uint8_t coded[LANES * 32];
     const float *const x = rounded_groups(type, from, group, room);
     vf most[LANES];
@@ -202,18 +206,30 @@ HUB_INLINE void floats_block(const float *from, hub_mlx_mode mode, hub_type type
         }
         most[j] = m;
     }
-    store(largest, most_of_each(most));
+    store(r, round_lanes(type, most_of_each(most) / (mode == HUB_MLX_MXFP8 ? 448.0f : 6.0f)));
     uint8_t *const codes = mode == HUB_MLX_MXFP8 ? words : coded;
     for (int j = 0; j < LANES; j++) {
         float one;
-        scales[j] = mlx_scale_byte(mode, type, largest[j], encode, &one);
-        const vf scale = splat(one), factor = splat(encode);
-        for (int i = 0; i < group; i += LANES) {
-            vf t = splat(0.0f);
-            if (one != 0) {
-                t = round_lanes(type, load(x + j * group + i) / scale) * factor;
-            }
-            store_bytes(codes + j * group + i, mode == HUB_MLX_MXFP8 ? e4m3_lanes(t) : e2m1_lanes(t));
+        scales[j] = mlx_scale_byte(mode, r[j], encode, &one);
+        if (one == 0) {
+            memset(codes + j * group, 0, (size_t)group);
+            continue;
+        }
+        /* Multiplying by the inverse of a power of two is dividing by it. */
+        const vf scale = splat(mode == HUB_MLX_NVFP4 ? one : 1.0f / one), factor = splat(encode);
+        vi v[32 / LANES];
+        for (int k = 0; k < group / LANES; k++) {
+            vf t = load(x + j * group + k * LANES);
+            t = mode == HUB_MLX_NVFP4 ? t / scale : t * scale;
+            t = round_lanes(type, t) * factor;
+            v[k] = mode == HUB_MLX_MXFP8 ? e4m3_lanes(t) : e2m1_lanes(t);
+        }
+        if (group == 32) {
+            store_32_bytes(codes + j * group, v);
+            continue;
+        }
+        for (int k = 0; k < group / LANES; k++) {
+            store_bytes(codes + j * group + k * LANES, v[k]);
         }
     }
     if (mode != HUB_MLX_MXFP8) {

@@ -64,7 +64,8 @@ static void floats_scalar(const float *x, int64_t groups, hub_mlx_mode mode, hub
             const float size = fabsf(rounded[i]);
             largest = size > largest ? size : largest;
         }
-        scales[g] = mlx_scale_byte(mode, type, largest, encode, &scale);
+        const float r = mlx_round(type, largest / (mode == HUB_MLX_MXFP8 ? 448.0f : 6.0f));
+        scales[g] = mlx_scale_byte(mode, r, encode, &scale);
         for (int i = 0; i < group; i++) {
             codes[i] = mlx_float_code(mode, type, rounded[i], scale, encode);
         }

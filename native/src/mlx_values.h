@@ -54,9 +54,9 @@ HUB_INLINE uint8_t mlx_e2m1(float t) {
     return (uint8_t)(code && t < 0 ? code | 8 : code);
 }
 
-/* The byte of scale of a group, and what its weights are divided by; 0 for a group that is zero. */
-HUB_INLINE uint8_t mlx_scale_byte(hub_mlx_mode mode, hub_type type, float largest, float encode, float *scale) {
-    const float r = mlx_round(type, largest / (mode == HUB_MLX_MXFP8 ? 448.0f : 6.0f));
+/* The byte of scale of a group whose largest weight is r times the largest code, and what its weights are divided by; 0
+ * for a group that is zero. */
+HUB_INLINE uint8_t mlx_scale_byte(hub_mlx_mode mode, float r, float encode, float *scale) {
     if (mode == HUB_MLX_NVFP4) {
         const uint8_t byte = mlx_e4m3(r * encode);
         *scale = mlx_of_e4m3(byte);
