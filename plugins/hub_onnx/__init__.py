@@ -11,8 +11,8 @@ FAMILIES = {
         "f8_e4m3-channel",
     ),
     "onnx.rows": (
-        "8bit-g32-zero", "8bit-g32-offset", "8bit-g16-signed", "4bit-g16-signed", "2bit-g32-signed", "4bit-channel-zero",
-        "8bit-channel-signed", "8bit-tensor-zero",
+        "8bit-g32-zero", "8bit-g32-offset", "8bit-g16-signed", "4bit-g16-signed", "2bit-g32-signed",
+        "4bit-channel-zero", "8bit-channel-signed",
     ),
     "ort.MatMulNBits": (
         "2bit-g16-offset", "2bit-g64", "4bit-g32", "4bit-g32-offset", "4bit-g128-floatzero", "8bit-g32",

@@ -115,14 +115,18 @@ class _Chooser:
         return DQ if bare and isinstance(scheme_of(tensor), Scheme) else None
 
     def _kept(
-        self, tensor: Tensor, scheme: Scheme, bits: int | None = None, kinds: tuple[str, ...] | None = None
+        self,
+        tensor: Tensor,
+        scheme: Scheme,
+        widths: tuple[int, ...] | None = None,
+        kinds: tuple[str, ...] | None = None,
     ) -> str | None:
         """The layout that keeps the codes, of the operator wanted or else of a plain one."""
         family = self._family(tensor)
         assert family is not None
-        found = carrying(scheme, tensor.shape, family, bits=bits, kinds=kinds)
+        found = carrying(scheme, tensor.shape, family, widths=widths, kinds=kinds)
         if found is None and family == NBITS and kinds is None:
-            found = carrying(scheme, tensor.shape, ROWS if tensor.name in self.uses.tables else DQ, bits=bits)
+            found = carrying(scheme, tensor.shape, ROWS if tensor.name in self.uses.tables else DQ, widths=widths)
         return found
 
     def _asked(self, tensor: Tensor, asked: Integers, scheme: Scheme | DType) -> Assignment:
@@ -135,10 +139,9 @@ class _Chooser:
         bits = 8 if finer else asked.bits
         kinds = {None: None, False: KINDS[family][:1], True: KINDS[family][1:]}[asked.zeros]
         if isinstance(scheme, Scheme):
-            for width in dict.fromkeys((asked.bits, bits)):
-                kept = self._kept(tensor, scheme, width, kinds)
-                if kept is not None and make(kept).told.blocks.shape == (1, asked.group):
-                    return Assignment(tensor, kept)
+            kept = self._kept(tensor, scheme, tuple(dict.fromkeys((asked.bits, bits))), kinds)
+            if kept is not None and make(kept).told.blocks.shape == (1, asked.group):
+                return Assignment(tensor, kept)
         group = asked.group
         while group > tensor.shape[-1] and group > _LEAST:
             group //= 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -18,12 +18,17 @@ KINDS: Final = {
 
 
 def carrying(
-    scheme: Scheme | DType, shape: Shape, family: str, *, bits: int | None = None, kinds: tuple[str, ...] | None = None
+    scheme: Scheme | DType,
+    shape: Shape,
+    family: str,
+    *,
+    widths: Collection[int] | None = None,
+    kinds: tuple[str, ...] | None = None,
 ) -> str | None:
     """The name of a layout of `family` that holds codes of `scheme` as they are; None where it has none.
 
     Args:
-        bits: only layouts with codes of so many bits.
+        widths: only layouts with codes of so many bits.
         kinds: only those that keep this beside scales, of `KINDS`.
     """
     if isinstance(scheme, DType):
@@ -33,7 +38,7 @@ def carrying(
     if order and (family == "onnx.rows" or _group(told.groups, shape, family) != f"g{told.groups.shape[1]}"):
         return None
     doubtful = None
-    for name in _members(told, shape, family, bits, kinds or KINDS[family]):
+    for name in _members(told, shape, family, widths, kinds or KINDS[family]):
         layout = _made(name)
         if layout is None or layout.fits(shape) is not None:
             continue
@@ -52,16 +57,18 @@ def _in_order(scheme: Scheme, shape: Shape) -> tuple[Scheme, str]:
     return replace(scheme, groups=Blocks((1, -(-shape[-1] // scheme.groups.groups)))), "-order"
 
 
-def _members(scheme: Scheme, shape: Shape, family: str, bits: int | None, kinds: tuple[str, ...]) -> Iterator[str]:
+def _members(
+    scheme: Scheme, shape: Shape, family: str, widths: Collection[int] | None, kinds: tuple[str, ...]
+) -> Iterator[str]:
     assert isinstance(scheme.groups, Blocks)
     group = _group(scheme.groups, shape, family)
     if group is None:
         return
     if isinstance(scheme.values, Affine) and scheme.values.dtype is not None:
-        if family == "onnx.dq" and bits is None:
+        if family == "onnx.dq" and widths is None:
             yield f"{family}/{scheme.values.dtype}-{group}"
         return
-    for width in (2, 4, 8) if bits is None else (bits,):
+    for width in (2, 4, 8) if widths is None else widths:
         if family == "onnx.rows" and width < 8:
             continue  # Gather has no smaller types
         for kind in kinds:

@@ -103,10 +103,10 @@ class CodesWeight(Weight):
         if self.told.kind != "offset":
             return made
         offset, sums = self._input("offset"), self._summed(build, x)
+        if not self.group:  # one sum, and a number for each row, or for all
+            return build.emit("Add", made, build.emit("Mul", sums, offset))
         if not isinstance(self, ColumnsOfCodes):
             offset = build.emit("Transpose", offset, perm=(1, 0))
-        elif not self.group:
-            offset = build.emit("Unsqueeze", offset, build.ints(0))
         return build.emit("Add", made, build.emit("MatMul", sums, offset))
 
     def _summed(self, build: Build, x: str) -> str:
@@ -115,32 +115,37 @@ class CodesWeight(Weight):
 
     def _sums(self, build: Build, x: str) -> str:
         width = self.shape[-1]
-        if not self.group:
-            return build.emit("ReduceSum", x, build.ints(-1), keepdims=1)
         groups = self.told.groups(width)
-        if short := groups * self.group - width:
-            x = build.emit("Pad", x, build.ints(0, short), "", build.ints(-1))
-        lead = build.emit("Shape", x, end=-1)
-        pieces = build.emit("Reshape", x, build.emit("Concat", lead, build.ints(groups, self.group), axis=0))
+        pieces, keep = x, int(not self.group)
+        if self.group:
+            if short := groups * self.group - width:
+                x = build.emit("Pad", x, build.ints(0, short), "", build.ints(-1))
+            lead = build.emit("Shape", x, end=-1)
+            pieces = build.emit("Reshape", x, build.emit("Concat", lead, build.ints(groups, self.group), axis=0))
         if not build.may_be_empty:
-            return build.emit("ReduceSum", pieces, build.ints(-1), keepdims=0)
+            return build.emit("ReduceSum", pieces, build.ints(-1), keepdims=keep)
         # Of no tokens onnxruntime's ReduceSum gives another shape, so there is one more for a moment.
         more = build.emit("Pad", pieces, build.ints(0, 1), "", build.ints(0))
-        sums = build.emit("ReduceSum", more, build.ints(-1), keepdims=0)
+        sums = build.emit("ReduceSum", more, build.ints(-1), keepdims=keep)
         return build.emit("Slice", sums, build.ints(0), build.ints(-1), build.ints(0))
 
     def _offset_rows(self, build: Build, ids: str, made: str) -> str:
         """`made`, rows of codes times scales, with the offsets of their groups."""
         if self.told.kind != "offset":
             return made
-        width, groups = self.shape[1], self.told.groups(self.shape[1])
+        groups = self.told.groups(self.shape[1])
         rows = build.emit("Unsqueeze", build.emit("Gather", self._input("offset"), ids, axis=0), build.ints(-1))
         spread = build.emit("Mul", rows, build.constant(np.ones(self.group), np.float32))
         lead = build.emit("Shape", ids)
         flat = build.emit("Reshape", spread, build.emit("Concat", lead, build.ints(groups * self.group), axis=0))
-        if groups * self.group != width:
-            flat = build.emit("Slice", flat, build.ints(0), build.ints(width), build.ints(-1))
-        return build.emit("Add", made, flat)
+        return build.emit("Add", made, self._cut(build, flat))
+
+    def _cut(self, build: Build, rows: str) -> str:
+        """Rows of whole groups without what is behind their last weight."""
+        width = self.shape[1]
+        if self.told.groups(width) * self.group == width:
+            return rows
+        return build.emit("Slice", rows, build.ints(0), build.ints(width), build.ints(-1))
 
 
 class ColumnsOfCodes(CodesWeight):
@@ -252,6 +257,7 @@ class BlocksOfCodes(CodesWeight):
             gather_axis=0,
             quantize_axis=1,
         )
+        made = self._cut(build, made)
         return self._offset_rows(build, ids, made)
 
     def _zero_points(self, build: Build, *, flat: bool) -> str:

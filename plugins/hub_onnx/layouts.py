@@ -11,6 +11,7 @@ input of those operators: the graph adds it by one small MatMul of the sums of e
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -74,16 +75,16 @@ class Codes(Layout):
     def can_hold(self, scheme: Scheme | DType, shape: Shape, values: Quantized | None = None) -> Holding:
         """Groups by an index must all have as many columns."""
         found = super().can_hold(scheme, shape, values)
-        if not self.told.ordered or found.fidelity == "lossy":
-            return found
-        if values is None:
-            return Holding("codes", "groups may not all have as many columns", by_value=True)
-        return found if self._even(values) else Holding("lossy", "groups do not all have as many columns")
+        looks = self.told.ordered and values is None and found.fidelity != "lossy"
+        return replace(found, by_value=True) if looks else found
 
-    def _even(self, values: Quantized) -> bool:
-        assert isinstance(values.groups, Index) and values.groups.g_idx is not None
-        g_idx = np.sort(values.groups.g_idx.whole())
-        return np.array_equal(g_idx, np.arange(len(g_idx)) // self.told.blocks.shape[1])
+    def refuses(self, body: Quantized) -> str | None:
+        if not self.told.ordered:
+            return None
+        assert isinstance(body.groups, Index) and body.groups.g_idx is not None
+        g_idx = np.sort(body.groups.g_idx.whole())
+        even = np.array_equal(g_idx, np.arange(len(g_idx)) // self.told.blocks.shape[1])
+        return None if even else "groups do not all have as many columns"
 
     def parts(self, shape: Shape) -> Mapping[str, PartSpec]:
         reason = self.fits(shape)
