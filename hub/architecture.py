@@ -23,7 +23,7 @@ from hub.ir.model import Model
 from hub.ir.part import Shape
 from hub.ir.tokenizer import TokenizerRule
 from hub.recipe import Rule
-from hub.rope import rope_settings
+from hub.rope import ROPE_MEMBERS, rope_settings
 
 MAX_DIMENSION = 1 << 40
 """Largest size of an axis that a configuration may ask for."""
@@ -202,6 +202,7 @@ class Architecture:
         architectures: what config.json may call the family's models; the first is what a new one says.
         model_type: `model_type` of a new config.json.
         graph: what the model computes; None for a family that cannot be run.
+        rope_unsaid: rope settings of a config.json that has none at all; None for families where these are the default.
         rope_local_theta: the base of layers that look at a window only, for families that give them one of their own.
         renamed: patterns of names that occur in place of canonical ones, with what to replace them by.
         spellings: further tensors that occur in place of canonical ones: their name -> where they come from.
@@ -221,6 +222,7 @@ class Architecture:
     formats: Mapping[str, Convention] = field(default_factory=dict)
     graph: Graph | None = None
     rope_local_theta: float | None = None
+    rope_unsaid: Mapping[str, Any] | None = None
     renamed: tuple[tuple[re.Pattern[str], str], ...] = ()
     spellings: Mapping[str, Mapped] = field(default_factory=dict)
 
@@ -230,6 +232,10 @@ class Architecture:
         if rules is None:
             return False
         return name == rules.architecture if rules.architecture else name in (*self.architectures, self.model_type)
+
+    def _canonical(self, convention: str) -> bool:
+        """Whether a convention keeps config.json."""
+        return not convention or (convention in self.formats and self.formats[convention].canonical)
 
     def configure(
         self, raw: Mapping[str, Any], *, path: str, convention: str = "", tensors: Collection[str] = ()
@@ -257,6 +263,8 @@ class Architecture:
                 raise ConfigError(f"setting {name} is missing, {self.family} needs it", path=path)
         if self.rope_types:
             theta = evaluate(defaults["rope.theta"], values) if "rope.theta" in defaults else self.rope_theta
+            if self.rope_unsaid and self._canonical(convention) and not any(raw.get(key) for key in ROPE_MEMBERS):
+                raw = {**raw, ROPE_MEMBERS[0]: self.rope_unsaid}
             whole = evaluate(defaults.get("rope.truncate", True), values)
             values |= rope_settings(
                 raw, values, theta, self.rope_types, self.rope_local_theta, whole_bounds=whole, path=path
@@ -442,6 +450,7 @@ def build(data: Mapping[str, Any]) -> Architecture:
             settings={key: _rule(key, rule) for key, rule in data["config"].items()},
             rope_theta=rope.get("theta"),
             rope_local_theta=rope.get("local_theta"),
+            rope_unsaid=rope.get("unsaid"),
             rope_types=tuple(rope.get("types", ())),
             requires=_conditions(data.get("requires", ())),
             tensors={

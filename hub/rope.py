@@ -22,6 +22,8 @@ _NUMBERS = {
     "beta_fast": ("beta_fast",),
     "beta_slow": ("beta_slow",),
 }
+ROPE_MEMBERS = ("rope_scaling", "rope_parameters")
+"""What config.json calls its rope settings: before transformers 5, and since."""
 _DIVISORS = ("rope_theta", "factor", "original_max_position_embeddings")
 """What rotary frequencies are divided by; zero is no value for these."""
 _LLAMA3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}

@@ -7,11 +7,12 @@ from hub_gguf.layouts import make
 from hub_gguf.types import BY_NAME, SCALED
 
 CANDIDATES = (
-    *(BY_NAME[name].layout for name in ("Q4_0", "Q5_0", "Q8_0", "MXFP4", "NVFP4")),
+    *(BY_NAME[name].layout for name in ("MXFP4", "NVFP4")),
     *(kind.scaled_layout for kind in SCALED),
-    *(BY_NAME[name].layout for name in ("Q4_1", "Q5_1", "Q4_K", "Q5_K")),
+    *(BY_NAME[name].layout for name in ("Q4_0", "Q5_0", "Q8_0", "Q4_1", "Q5_1", "Q4_K", "Q5_K")),
 )
-"""Smallest first; those with an offset last, since it is rounded."""
+"""4-bit floats first, which Q5_0 holds, too, as the whole numbers that they are twice of; then the smallest; those with
+an offset last, since it is rounded."""
 
 
 def held(tensor: Tensor) -> str:

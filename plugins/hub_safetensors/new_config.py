@@ -47,7 +47,7 @@ def made_config(configured: Configured, tokenizer: Tokenizer | None, dtype: str)
     for name, rule in architecture.settings.items():
         if rule.keys and (name in configured.values or name in _TOLD_AS_NULL):
             config[rule.keys[0]] = _shortest(configured.values.get(name))
-    config |= _rope(configured.values)
+    config |= _rope(configured.values, architecture.rope_unsaid is not None)
     for role in _IDS:
         config[f"{role}_token_id"] = tokenizer.special_ids.get(role) if tokenizer else None
     if dtype in DTYPES:
@@ -55,14 +55,15 @@ def made_config(configured: Configured, tokenizer: Tokenizer | None, dtype: str)
     return config
 
 
-def _rope(values: Mapping[str, Any]) -> dict[str, Any]:
+def _rope(values: Mapping[str, Any], explicit: bool) -> dict[str, Any]:
+    """Rope settings; `explicit`: the type default has to be told, too."""
     if "rope.theta" not in values:
         return {}
     rope = {key.removeprefix("rope."): _shortest(value) for key, value in values.items() if key.startswith("rope.")}
     kind = rope["type"]
     scaling: dict[str, Any] | None = {"rope_type": kind}
     if kind == "default":
-        scaling = None
+        scaling = {"rope_type": kind} if explicit else None
     elif kind == "longrope":
         # Three members and by this name, or transformers 4 refuses it.
         scaling = {"type": kind, "short_factor": rope["short_factor"], "long_factor": rope["long_factor"]}

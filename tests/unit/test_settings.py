@@ -191,3 +191,17 @@ def test_more_tensors_than_any_file_has_are_refused():
     )
     with pytest.raises(ConfigError, match="at most 1000000"):
         made.expected()
+
+
+def test_rope_settings_that_a_config_leaves_out():
+    """transformers 5.23: GptOssConfig() has yarn, and GptOssConfig(rope_theta=1e4) too; a GGUF file without has none."""
+    raw = without(bundled("gpt_oss"), "rope_parameters")
+    gpt_oss = family("gpt_oss")
+    for given, theta in (({}, 150000.0), ({"rope_theta": 1e4, "rope_scaling": None}, 1e4)):
+        values = gpt_oss.configure({**raw, **given}, path="c").values
+        assert (values["rope.type"], values["rope.factor"], values["rope.theta"]) == ("yarn", 32.0, theta)
+        assert values["rope.truncate"] is False
+        assert values["rope.original_max_position_embeddings"] == 4096
+    plain = gpt_oss.configure({**raw, "rope_parameters": {"rope_type": "default"}}, path="c").values
+    assert plain["rope.type"] == "default"
+    assert gpt_oss.configure(raw, path="c", convention="gguf").values["rope.type"] == "default"
