@@ -134,14 +134,14 @@ class Collector:
 
     def matmul(self, scope: Scope, node: Node) -> None:
         """x @ W, with W (in, out)."""
-        if self._matrix(scope, node, node.inputs[1], rows=bool(node.get("transB", 0))):
+        if self.matrix(scope, node, node.inputs[1], rows=bool(node.get("transB", 0))):
             self._in_order(scope, node)
         if node.get("alpha", 1.0) != 1.0 and self.uses and self.uses[-1].node is node:
             raise self.fault(node, f"alpha is {node.get('alpha', 1.0)}, a weight is multiplied with 1 only")
 
     def gemm(self, scope: Scope, node: Node) -> None:
         """x @ W + b, with W (in, out), or (out, in) where transB is 1."""
-        found = self._matrix(scope, node, node.inputs[1], rows=bool(node.get("transB", 0)))
+        found = self.matrix(scope, node, node.inputs[1], rows=bool(node.get("transB", 0)))
         if found and (node.get("alpha", 1.0) != 1.0 or (len(node.inputs) > 2 and node.get("beta", 1.0) != 1.0)):
             raise self.fault(node, "alpha or beta is not 1")
         if found and len(node.inputs) > 2:
@@ -155,7 +155,7 @@ class Collector:
         if scope.constant(node.inputs[1]) and self.names.canonical(table.tensor.name) is None:
             return  # some rows of a table of the exporter's own
         if table.scaled is not None or table.tensor.data_type in FLOATS:
-            self._matrix(scope, node, node.inputs[0], rows=True)
+            self.matrix(scope, node, node.inputs[0], rows=True)
 
     def dequantize(self, scope: Scope, node: Node) -> None:
         """Codes of rows of a table that become numbers behind the Gather, with scales of these rows or of all."""
@@ -284,7 +284,7 @@ class Collector:
             found = _raw(scope, name) if name else None
             yield found
 
-    def _matrix(self, scope: Scope, node: Node, name: str, *, rows: bool) -> bool:
+    def matrix(self, scope: Scope, node: Node, name: str, *, rows: bool) -> bool:
         traced = follow(scope, name)
         if traced is None or len(traced.dims) != 2 or traced.added:
             return False
@@ -617,6 +617,11 @@ def _norm(weight: int, *biases: int) -> Operator:
     return found
 
 
+def _bias(collector: Collector, scope: Scope, node: Node) -> None:
+    """Activations that add a bias themselves."""
+    collector.vector(scope, node, 1, "bias")
+
+
 def _integers(b: int, scale: int, zero: int, bias: int | None = None) -> Operator:
     """Integer products that are given the weight's scale and zero point: which inputs they are."""
 
@@ -634,6 +639,18 @@ def _integers(b: int, scale: int, zero: int, bias: int | None = None) -> Operato
     return found
 
 
+def _unread(collector: Collector, scope: Scope, node: Node) -> None:
+    """Operators whose weights hub does not take apart."""
+    if any(_raw(scope, name) is not None for name in node.inputs if name):
+        raise collector.fault(node, f"weights of {node.op} are not read")
+
+
+def _attention(collector: Collector, scope: Scope, node: Node) -> None:
+    """com.microsoft's Attention, which multiplies with q, k and v in one matrix (in, out) itself."""
+    if collector.matrix(scope, node, node.inputs[1], rows=False):
+        collector.vector(scope, node, 2, "bias")
+
+
 OPERATORS: Final[Mapping[tuple[str, str], Operator]] = {
     ("", "MatMul"): Collector.matmul,
     (CONTRIB, "FusedMatMul"): Collector.matmul,
@@ -649,6 +666,9 @@ OPERATORS: Final[Mapping[tuple[str, str], Operator]] = {
     (CONTRIB, "DynamicQuantizeMatMul"): _integers(1, 2, 3, 4),
     (CONTRIB, "MatMulIntegerToFloat"): _integers(1, 3, 5, 6),
     ("", "QLinearMatMul"): _integers(3, 4, 5),
+    (CONTRIB, "Attention"): _attention,
+    **{(CONTRIB, op): _unread for op in ("QAttention", "QMoE", "MoE", "MatMulBnb4", "MatMulFpQ4", "QGemm")},
+    **{(CONTRIB, op): _bias for op in ("FastGelu", "BiasGelu", "BiasAdd", "BiasSplitGelu")},
     ("", "LayerNormalization"): _norm(1, 2),
     ("", "RMSNormalization"): _norm(1),
     ("", "SimplifiedLayerNormalization"): _norm(1),
