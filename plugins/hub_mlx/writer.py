@@ -64,7 +64,12 @@ class MlxWriter(Writer):
     def assign(
         self, tensors: Sequence[Tensor], configured: Configured | None, request: Request
     ) -> tuple[Sequence[Assignment], Sequence[str]]:
-        ordered = sorted(tensors, key=lambda tensor: tensor.name)
+        made, notes = self._assigned(sorted(tensors, key=lambda tensor: tensor.name), configured, request)
+        return made, [*notes, *_warnings(made)]
+
+    def _assigned(
+        self, ordered: Sequence[Tensor], configured: Configured | None, request: Request
+    ) -> tuple[list[Assignment], list[str]]:
         if not request.variant:
             found = [_kept(tensor, request) for tensor in ordered]
             if any(one.layout.startswith("mlx.") and not one.fallback for one in found):
@@ -106,6 +111,22 @@ class MlxWriter(Writer):
             ),
         )  # fmt: skip
         return files, config, [*notes, *more, *(f"{printable(key)} set in config.json" for key in settings)]
+
+
+def _warnings(made: Sequence[Assignment]) -> list[str]:
+    """What runtimes make of some layouts."""
+    notes = []
+    wide = [one for one in made if one.layout != one.tensor.layout and one.layout.endswith("-f32")]
+    wide = [one for one in wide if isinstance(one.tensor.body, Packed)]
+    if wide:
+        notes.append(
+            f"{len(wide)} tensors have scales in f32, so that nothing is rounded (first "
+            f"{printable(wide[0].tensor.name, 80)}): MLX computes in f32 with them; -f16 or -bf16 behind a variant rounds "
+            "scales and biases"
+        )
+    if any(one.layout.startswith("mlx.affine/1bit") for one in made):
+        notes.append("codes of 1 bit need mlx 0.32.4 or newer")
+    return notes
 
 
 def _said(configured: Configured | None) -> DType | None:

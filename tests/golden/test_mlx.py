@@ -231,6 +231,12 @@ def test_codes_that_mlx_does_not_hold_are_quantized_anew_beside_those_that_it_do
         ("ggml.Q4_K", "mlx.affine/4bit-g32-f32", "exact"),
         ("ggml.Q6_K", "mlx.affine/8bit-g64", "lossy"),
     }
+    assert any("scales in f32" in note for note in made.notes)
+    with hub.open(tmp_path / "t.gguf") as model:
+        made = hub.plan(model, to="mlx:4bit-g32-f16")
+    found = {(entry.tensor.layout, entry.layout, entry.fidelity) for entry in made.entries}
+    assert ("ggml.Q4_K", "mlx.affine/4bit-g32", "codes") in found
+    assert not any("scales in f32" in note for note in made.notes)
 
 
 def test_single_tensors_as_the_user_wants():
@@ -250,6 +256,16 @@ def test_single_tensors_as_the_user_wants():
 def test_no_other_variants(variant):
     with hub.open(TINY) as model, pytest.raises(UsageError, match="4bit-g64"):
         hub.plan(model, to=f"mlx:{variant}")
+
+
+def test_a_folder_that_names_no_class_is_known_by_its_model_type(tmp_path):
+    """mlx-lm looks at nothing else."""
+    path = shutil.copytree(GOLDEN / "llama-mixed", tmp_path / "m")
+    config = config_of(path)
+    del config["architectures"]
+    (path / "config.json").write_text(json.dumps(config))
+    with np.load(GOLDEN / "llama-mixed" / "golden.npz") as golden:
+        assert error(logits(path, golden["input_ids"]), golden["logits"]) < 1e-5
 
 
 def test_what_mlx_lm_cannot_run_is_refused_and_what_it_runs_otherwise_is_told():
