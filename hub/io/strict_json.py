@@ -21,8 +21,8 @@ MAX_BYTES = 256 << 20
 MAX_INT_DIGITS = 20
 """Longest integer that is read as one: every 64-bit one fits. Python's int() is quadratic in the digits."""
 MAX_DIGITS = 40
-"""Longest integer at all, read as the double that most readers make of it: transformers writes int(1e30) for a tokenizer
-without a limit."""
+"""Longest integer at all, read as the double that most readers make of it: transformers writes int(1e30) for a
+tokenizer without a limit."""
 
 # Possessive, and an open string runs to the end: a text of a million quotes is passed over once, not a million times.
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
