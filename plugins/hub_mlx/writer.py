@@ -120,10 +120,8 @@ def _warnings(made: Sequence[Assignment]) -> list[str]:
     wide = [one for one in wide if isinstance(one.tensor.body, Packed)]
     if wide:
         first = printable(wide[0].tensor.name, 80)
-        notes.append(
-            f"{len(wide)} tensors have scales in f32, so that nothing is rounded (first {first}): MLX then computes in f32; "
-            "-f16 or -bf16 behind a variant rounds scales and biases"
-        )
+        told = f"{len(wide)} tensors have scales in f32, so that nothing is rounded (first {first})"
+        notes.append(f"{told}: MLX then computes in f32; -f16 or -bf16 behind a variant rounds scales and biases")
     if any(one.layout.startswith("mlx.affine/1bit") for one in made):
         notes.append("codes of 1 bit need mlx 0.32.4 or newer")
     return notes
