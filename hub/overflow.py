@@ -16,7 +16,8 @@ from hub.pipeline import run_all, step_of, tile, weights
 from hub.planner import Entry, Plan
 from hub.plugins import Registry
 from hub.tiles import Budget, tiles
-from hub.verification.verifier import TensorResult, least_sqnr
+from hub.verification.comparison import TensorResult
+from hub.verification.verifier import least_sqnr
 
 SUSPICIOUS: Final = 65504.0
 """The largest f16; no scale and no rounding overflows below it."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hub.planner import Entry, Plan
     from hub.plugins import Registry
     from hub.tiles import Budget
-    from hub.verification.verifier import TensorResult
+    from hub.verification.comparison import TensorResult
 
 MAX_SHOWN = 200
 """Longest metadata value that a description repeats, in characters or items."""

@@ -14,9 +14,9 @@ from hub.ir.part import Shape
 from hub.pipeline import Silent
 from hub.verification import difference, divergence, judgement, limits, running, verifier
 from hub.verification.alignment import Pair, align
+from hub.verification.comparison import TensorResult
 from hub.verification.diagnosis import Diagnosis
 from hub.verification.diagnosis.settings import differing, lost
-from hub.verification.verifier import TensorResult
 
 if TYPE_CHECKING:
     from hub.consumers.choosing import Chosen

@@ -6,7 +6,7 @@ The same comparison serves `hub diff`, which tells it, and `hub verify`, which j
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,28 +15,21 @@ from hub.errors import HubError
 from hub.ir.derived import TurnedPart
 from hub.ir.tensor import Tensor
 from hub.ir.values import Dense
-from hub.pipeline import Progress, run_all, weights
+from hub.pipeline import Progress
 from hub.plugins import Registry
-from hub.tiles import Budget, step, tiles
+from hub.tiles import Budget
 from hub.transforms import Transpose
 from hub.verification.alignment import Pair
+from hub.verification.comparison import Match, TensorResult, measure
 from hub.verification.diagnosis.finding import Diagnosis
 from hub.verification.diagnosis.roles import Roles, roles
 from hub.verification.diagnosis.settings import Differing, differing, untold
 from hub.verification.diagnosis.tokens import vocabulary
-from hub.verification.verifier import TensorResult
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from hub.kernels import Difference as Counted
-
     F32Array = np.ndarray[Any, np.dtype[np.float32]]
-
-WORST = 64
-"""Rows of a tensor that are remembered as the worst."""
-QUIET = 1e-3
-"""Share of the usual energy below which a row is not among them."""
 
 
 @dataclass
@@ -63,9 +56,6 @@ class Compared:
     def equal(self) -> bool | None:
         """Whether every weight has the same bits; None where that cannot be told."""
         return None if self.result is None else self.result.unequal == 0
-
-
-_Tile = tuple[Compared, int, "Counted", list[tuple[float, int]]]
 
 
 @dataclass
@@ -160,50 +150,10 @@ def _incomparable(item: Compared, registry: Registry) -> str | None:
 
 
 def _measure(items: Sequence[Compared], registry: Registry, budget: Budget, progress: Progress) -> None:
-    progress.start("verify", sum(item.b.nbytes for item in items))
-    for item in items:
-        item.result = TensorResult(item.name, math.prod(item.a.shape))
-
-    def units() -> Iterable[Callable[[], _Tile]]:
-        for item in items:
-            first, second = registry.layout(item.a.layout), registry.layout(item.b.layout)
-            rows = math.lcm(step(item.a, first), step(item.b, second))
-            for start, stop in tiles(item.a, rows, budget):
-                yield lambda i=item, x=start, y=stop: _tile(i, registry, x, y)  # type: ignore[misc]
-
-    def done(got: _Tile) -> None:
-        item, amount, counted, worst = got
-        assert item.result is not None
-        item.result.add(*counted)
-        item.worst = sorted([*item.worst, *worst])[:WORST]
-        progress.advance(amount)
-
-    run_all(units(), budget.threads, done)
-
-
-def _tile(item: Compared, registry: Registry, start: int, stop: int) -> _Tile:
-    from hub.kernels import compare as kernel
-
-    a = weights(item.a, registry.layout(item.a.layout), start, stop)
-    b = weights(item.b, registry.layout(item.b.layout), start, stop)
-    counted = kernel(a, b)
-    worst = _worst(a, b, start) if counted.unequal and a.ndim > 1 else []
-    return item, item.b.nbytes * (stop - start) // max(1, item.b.rows), counted, worst
-
-
-def _worst(a: F32Array, b: F32Array, start: int) -> list[tuple[float, int]]:
-    """(signal over noise, row) of the worst rows of a tile, but for rows next to nothing: their scales underflow."""
-    import numpy as np
-
-    with np.errstate(all="ignore"):
-        difference = a - b
-        noise = np.einsum("ij,ij->i", difference, difference)
-        signal = np.einsum("ij,ij->i", a, a)
-        ratio = np.where(noise > 0, signal / noise, np.inf)
-        ratio[~np.isfinite(noise)] = 0.0
-        ratio[signal < QUIET * signal.mean()] = np.inf
-    rows = np.argsort(ratio, kind="stable")[:WORST]
-    return [(float(ratio[row]), start + int(row)) for row in rows if np.isfinite(ratio[row])]
+    matches = [Match(item.a, item.b, TensorResult(item.name, math.prod(item.a.shape))) for item in items]
+    measure(matches, registry, budget, progress, rows=True)
+    for item, match in zip(items, matches, strict=True):
+        item.result, item.worst = match.result, match.worst
 
 
 def vocabularies(pair: Pair) -> tuple[list[str], list[Diagnosis]]:

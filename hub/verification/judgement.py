@@ -14,10 +14,11 @@ from hub.layout import DenseLayout
 from hub.plugins import Registry
 from hub.tiles import Budget
 from hub.verification.alignment import Pair
+from hub.verification.comparison import WORST, TensorResult
 from hub.verification.diagnosis import Case, Diagnosis, diagnose
 from hub.verification.diagnosis.settings import Differing, differing, made_tensors, name_settings, stray_scaling
-from hub.verification.difference import WORST, Compared, Difference, vocabularies
-from hub.verification.verifier import TensorResult, least_sqnr
+from hub.verification.difference import Compared, Difference, vocabularies
+from hub.verification.verifier import least_sqnr
 
 SUSPECT_DB = 6.0
 """How far a tensor may fall below the median of those in the same layout before known mistakes are looked for."""

@@ -7,8 +7,7 @@ quantizer of that width keeps on any data, so what fails is broken, not merely c
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from hub.dtypes import DType
 from hub.ir.derived import TurnedPart
@@ -18,67 +17,15 @@ from hub.ir.part import FilePart, Shape, row_count, row_length, rows_spec
 from hub.ir.scheme import Scheme
 from hub.ir.tensor import Tensor
 from hub.ir.values import Affine, Const, Dense
-from hub.layout import Layout
-from hub.pipeline import Progress, run_all, weights
+from hub.pipeline import Progress
 from hub.planner import Entry, Plan
 from hub.plugins import Registry
-from hub.tiles import Budget, step, tiles
+from hub.tiles import Budget
+from hub.verification.comparison import Match, TensorResult, measure
 
 _SIGNIFICAND = {"f32": 24, "f16": 11, "bf16": 8, "f64": 53, "f8_e4m3": 4, "f8_e5m2": 3}
 _MARGIN_DB = 3.0
 """For scales that are themselves rounded."""
-
-
-@dataclass
-class TensorResult:
-    """How one written tensor compares with its source.
-
-    Attributes:
-        max_abs: largest absolute difference.
-        rmse: root of the mean squared difference.
-        sqnr_db: 10 log10(sum of squared weights / sum of squared differences); infinite when equal.
-        unequal: weights that are not the same bits.
-        limit_db: the least `sqnr_db` allowed; None where every bit must agree.
-        fault: what is wrong, or None.
-    """
-
-    name: str
-    weights: int
-    max_abs: float = 0.0
-    sum_sq: float = 0.0
-    sum_sq_source: float = 0.0
-    unequal: int = 0
-    limit_db: float | None = None
-    fault: str | None = None
-
-    @property
-    def rmse(self) -> float:
-        return math.sqrt(self.sum_sq / self.weights) if self.weights else 0.0
-
-    @property
-    def sqnr_db(self) -> float:
-        if self.sum_sq == 0:
-            return math.inf
-        ratio = self.sum_sq_source / self.sum_sq  # 0 when what was written is infinite, NaN when it is NaN
-        return 10 * math.log10(ratio) if ratio else -math.inf
-
-    def add(self, max_abs: float, sum_sq: float, sum_sq_source: float, unequal: int) -> None:
-        """Count in what a comparison of some rows found."""
-        if math.isnan(max_abs) or max_abs > self.max_abs:  # nothing is larger than NaN, so it stays
-            self.max_abs = max_abs
-        self.sum_sq += sum_sq
-        self.sum_sq_source += sum_sq_source
-        self.unequal += unequal
-
-    def judge(self) -> None:
-        """Set `fault` from the figures."""
-        if not math.isfinite(self.sum_sq):
-            self.fault = "it has weights that are not finite"
-        elif self.limit_db is None:
-            if self.unequal:
-                self.fault = f"{self.unequal} of {self.weights} weights differ, the route is exact"
-        elif not self.sqnr_db >= self.limit_db:
-            self.fault = f"SQNR {self.sqnr_db:.1f} dB, at least {self.limit_db:.1f} dB is expected"
 
 
 def least_sqnr(scheme: Scheme | DType, shape: Shape) -> float:
@@ -120,31 +67,18 @@ def verify(plan: Plan, written: Model, registry: Registry, budget: Budget, progr
         A result per tensor of the plan, in its order; tensors that are missing or extra are faults.
     """
     results = {entry.name: _expected(entry, registry) for entry in plan.entries}
-    pairs = []
-    progress.start("verify", sum(entry.nbytes for entry in plan.entries))
+    matches = []
     for entry in plan.entries:
         found = _as_it_lies(written.tensors.get(entry.name), entry)
         fault = _structure(entry, found)
         if fault or found is None:
             results[entry.name].fault = fault
         else:
-            pairs.append((entry, _reshaped(found, entry)))
+            matches.append(Match(entry.tensor, _reshaped(found, entry), results[entry.name]))
     extra = [name for name in written.tensors if name not in results]
     for name in extra:
         results[name] = TensorResult(name, 0, fault="the output has it, the plan does not")
-
-    def units() -> Iterable[Callable[[], tuple[str, int, tuple[float, float, float, int]]]]:
-        for entry, tensor in pairs:
-            rows = step(entry.tensor, registry.layout(entry.tensor.layout), registry.layout(entry.layout))
-            for start, stop in tiles(entry.tensor, rows, budget):
-                yield lambda e=entry, t=tensor, a=start, b=stop: _compare(e, t, registry, a, b)  # type: ignore[misc]
-
-    def done(item: tuple[str, int, tuple[float, float, float, int]]) -> None:
-        name, amount, difference = item
-        results[name].add(*difference)
-        progress.advance(amount)
-
-    run_all(units(), budget.threads, done)
+    measure(matches, registry, budget, progress)
     for result in results.values():
         if result.fault is None:
             result.judge()
@@ -186,15 +120,3 @@ def _reshaped(found: Tensor, entry: Entry) -> Tensor:
         return found
     spec = rows_spec(part.spec.dtype, entry.tensor.shape)
     return replace(found, shape=entry.tensor.shape, body=Dense(FilePart(spec, part.source, part.offset)))
-
-
-def _compare(
-    entry: Entry, tensor: Tensor, registry: Registry, start: int, stop: int
-) -> tuple[str, int, tuple[float, float, float, int]]:
-    from hub.kernels import compare
-
-    source: Layout = registry.layout(entry.tensor.layout)
-    a = weights(entry.tensor, source, start, stop)
-    b = weights(tensor, registry.layout(entry.layout), start, stop)
-    amount = entry.nbytes * (stop - start) // max(1, entry.tensor.rows)
-    return entry.name, amount, compare(a, b)

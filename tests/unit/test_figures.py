@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
+from hub.verification.comparison import TensorResult
 from hub.verification.divergence import Gap
-from hub.verification.verifier import TensorResult
 
 
 def test_a_difference_that_is_no_number_stays():
