@@ -98,6 +98,12 @@ def test_every_family(family, variant, models, tmp_path):
     check(tmp_path / "made")
 
 
+@pytest.mark.parametrize("variant", ["onnx", "onnx:genai", "onnx:genai-4bit-g32"])
+def test_sinks_and_stacked_experts(variant, tmp_path):
+    hub.convert(DATA / "arch" / "gpt_oss", tmp_path / "made", to=variant, verify="none")
+    check(tmp_path / "made")
+
+
 @pytest.mark.parametrize("group", [16, 32, 64, 128])
 @pytest.mark.parametrize("form", ["4bit-g{}-sym", "4bit-g{}-asym", "8bit-g{}-sym", "8bit-g{}-asym"])
 def test_every_width_and_group(form, group, models, tmp_path):

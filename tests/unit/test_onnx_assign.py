@@ -131,3 +131,40 @@ def test_rows_shorter_than_a_group(tmp_path):
         assert layouts["model.layers.0.mlp.up_proj.weight"] == f"{family}/4bit-g64-zero"
         assert layouts["model.layers.0.mlp.down_proj.weight"] == f"{family}/4bit-g128-zero"
         assert any(entry.fallback and "no longer" in entry.why for entry in plan.entries)
+
+
+def told(source, to, **more):
+    """genai_config.json of a plan."""
+    _, plan = planned(source, to, **more)
+    (file,) = [file for file in plan.files if file.name == "genai_config.json"]
+    return json.loads(file.literals[0][1])
+
+
+def test_what_onnxruntime_genai_is_told():
+    source = DATA / "arch" / "qwen3"
+    plain, own = told(source, "onnx:4bit-g32"), told(source, "onnx:genai-4bit-g32", settings={"accuracy_level": "4"})
+    config = json.loads((source / "config.json").read_text())
+    assert plain["model"]["type"] == own["model"]["type"] == "qwen3"
+    decoder = plain["model"]["decoder"]
+    assert decoder["head_size"] == config["head_dim"]
+    assert decoder["num_hidden_layers"] == config["num_hidden_layers"]
+    assert decoder["num_key_value_heads"] == config["num_key_value_heads"]
+    assert plain["model"]["eos_token_id"] == config["eos_token_id"]
+    assert plain["search"]["past_present_share_buffer"] is False
+    assert own["search"]["past_present_share_buffer"] is True
+    level = "session.qdq_matmulnbits_accuracy_level"
+    assert decoder["session_options"][level] == "1"
+    assert own["model"]["decoder"]["session_options"][level] == "4"
+    assert told(DATA / "arch" / "mixtral", "onnx")["model"]["type"] == "decoder"  # it has no name for that
+
+
+def test_a_warning_where_exact_products_are_slow():
+    source = DATA / "arch" / "qwen3"
+    for to, level, warned in (
+        ("8bit-g32", 0, True),
+        ("genai-8bit-g32", 0, True),
+        ("genai-8bit-g32", 4, False),
+        ("4bit-g32", 0, False),
+    ):
+        _, plan = planned(source, f"onnx:{to}", settings={"accuracy_level": level})
+        assert any("slow in f32" in note for note in plan.notes) == warned
