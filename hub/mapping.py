@@ -97,7 +97,7 @@ def canonical(model: Model, configured: Configured) -> Sorted:
             path=model.path,
         )
     expected = configured.expected()
-    reading = _Reading(model, configured, expected)
+    reading = Reading(model, configured, expected)
     for tensor in model.tensors.values():
         reading.take(tensor)
     reading.join_shares()
@@ -118,8 +118,15 @@ def canonical(model: Model, configured: Configured) -> Sorted:
     return Sorted(reading.kept, reading.dropped, reading.made)
 
 
-class _Reading:
-    """Stored tensors on their way to canonical names."""
+class Reading:
+    """Stored tensors on their way to canonical names: `take` all, then `join_shares`.
+
+    Attributes:
+        kept: canonical tensors by name.
+        dropped: (stored name, why) of what is no weight of the model.
+        made: tensors that settings make, by maker.
+        unknown: stored names that have no canonical one.
+    """
 
     def __init__(self, model: Model, configured: Configured, expected: Mapping[str, tuple[Shape, bool]]) -> None:
         self.model, self.configured, self.expected = model, configured, expected
@@ -152,7 +159,7 @@ class _Reading:
             self._undo(relation, tensor)
         elif self.canonical and (wanted := self._spelled(name)) is not None:
             upright = _upright(tensor, wanted, self.configured)
-            self._keep(upright if wanted == name else upright.renamed(wanted), wanted)
+            self.keep(upright if wanted == name else upright.renamed(wanted), wanted)
         elif reason := self.model.beside.get(name) or self.configured.ignored(name):
             self.dropped.append((name, reason))
         else:
@@ -189,9 +196,14 @@ class _Reading:
         except ConfigError as error:
             raise error.at(path=self.model.path, tensor=tensor.name) from None
         for name, one in zip(relation.sources, found, strict=True):
-            self._keep(one.renamed(name), name)
+            self.keep(one.renamed(name), name)
 
-    def _keep(self, tensor: Tensor, name: str) -> None:
+    def keep(self, tensor: Tensor, name: str) -> None:
+        """Take a canonical tensor, of the name and shape that the model must have; a subclass may take others.
+
+        Raises:
+            ConfigError: there is one of that name, or its shape is another.
+        """
         if name in self.kept:
             raise ConfigError(
                 f"it is {name}, and so is {self.kept[name].stored_name}",
@@ -208,7 +220,7 @@ class _Reading:
                 joined = type(pieces[0][0]).together(pieces)
             except ConfigError as error:
                 raise ConfigError(f"{name}: {error.message}", path=self.model.path) from None
-            self._keep(joined.renamed(name), name)
+            self.keep(joined.renamed(name), name)
 
 
 def _upright(tensor: Tensor, name: str, configured: Configured) -> Tensor:

@@ -132,7 +132,7 @@ def _loose(model: Model, own: Configured | None, by: Configured, faults: Sequenc
     return Side(model, own, reading.kept, reading.made, reading.unknown, (*faults, *reading.faults))
 
 
-class _Tolerant(mapping._Reading):
+class _Tolerant(mapping.Reading):
     """Lists what `canonical` refuses, and keeps tensors of any shape."""
 
     def __init__(self, model: Model, configured: Configured, expected: Mapping[str, tuple[Shape, bool]]) -> None:
@@ -152,5 +152,5 @@ class _Tolerant(mapping._Reading):
         except HubError as error:
             self.faults.append(str(error))
 
-    def _keep(self, tensor: Tensor, name: str) -> None:
+    def keep(self, tensor: Tensor, name: str) -> None:
         self.kept.setdefault(name, tensor)
