@@ -180,6 +180,18 @@ def test_a_tied_output_is_left_out(tmp_path):
     assert not any(name.startswith("lm_head") for name in read_safetensors(tmp_path / "out" / "model.safetensors"))
 
 
+@pytest.mark.parametrize("family", ["llama3", "qwen2"])
+def test_settings_that_are_left_out_mean_what_they_mean_to_mlx_lm(family, tmp_path):
+    hub.convert(DATA / "arch" / family, tmp_path / "out", to="mlx:8bit-g32", verify="none")
+    before = logits(tmp_path / "out", np.arange(8, dtype=np.int32))
+    config = config_of(tmp_path / "out")
+    del config["tie_word_embeddings"]
+    (tmp_path / "out" / "config.json").write_text(json.dumps(config))
+    np.testing.assert_array_equal(logits(tmp_path / "out", np.arange(8, dtype=np.int32)), before)
+    hub.convert(tmp_path / "out", tmp_path / "again", to="mlx", verify="none")
+    assert config_of(tmp_path / "again")["tie_word_embeddings"] is (family == "qwen2")
+
+
 def test_a_model_of_gguf_gets_a_whole_folder(tmp_path):
     hub.convert(TINY, tmp_path / "t.gguf", to="gguf:q8_0", verify="none")
     hub.convert(tmp_path / "t.gguf", tmp_path / "out", to="mlx", require="exact")
