@@ -13,7 +13,9 @@ from hub.ir.tensor import Tensor
 from hub.ir.values import Dense
 from hub.layout import DENSE
 from hub.makers import MAKERS, alike, numbers
-from hub.transforms import STEPS, Join, Share, Step, Transpose, with_shape
+from hub.shares import Share
+from hub.steps import STEPS
+from hub.transforms import Join, Step, Transpose, with_shape
 
 
 @dataclass(frozen=True)

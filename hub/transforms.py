@@ -1,7 +1,8 @@
 """Named, invertible transforms between canonical tensors and those of a format.
 
-Architecture files name them in `steps`; each one is a class with two directions. Most work on one tensor, a `Join`
-makes one of several, and a `Share` is one of several that are cut out of one. All are lazy: they wrap parts.
+Architecture files name them in `steps` (`hub/steps.py` lists all); each one is a class with two directions. Most work
+on one tensor, a `Join` makes one of several; one of several that are cut out of one is a `Share` (`hub/shares.py`).
+All are lazy: they wrap parts.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from hub.ir.part import FilePart, GatherPart, Part, Shape, row_count, row_length
 from hub.ir.scheme import Scheme
 from hub.ir.tensor import Packed, Tensor
 from hub.ir.values import Dense
-from hub.ir.woven import ColumnsPart, WovenColumnsPart, every, woven
 
 
 class Step(ABC):
@@ -91,7 +91,7 @@ def gather_rows(tensor: Tensor, rows: Callable[[int, int], Sequence[int]], name:
     def moved(part: Part) -> Part:
         return part if part.spec.axis is None else GatherPart(part, part.spec, rows)
 
-    tensor = _in_rows(tensor, 1)
+    tensor = in_rows(tensor, 1)
     body = tensor.body
     if isinstance(body, Dense):
         body = Dense(moved(body.part))
@@ -102,7 +102,7 @@ def gather_rows(tensor: Tensor, rows: Callable[[int, int], Sequence[int]], name:
     return replace(tensor, body=body, derived=(*tensor.derived, name))
 
 
-def _in_rows(tensor: Tensor, *bounds: int) -> Tensor:
+def in_rows(tensor: Tensor, *bounds: int) -> Tensor:
     """`tensor` so that it can be cut at these rows: opened where rows before and behind share words or a scale."""
     shared = {part.spec.per for part in tensor.parts.values() if part.spec.axis is not None}
     if not isinstance(tensor.body, Packed) or not any(bound % per for bound in bounds for per in shared):
@@ -117,7 +117,7 @@ INDEXED = "dequantized: columns of a group do not stand together (act-order)"
 """The step of tensors that have to become one while each has an index of its own."""
 
 
-def _alike(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+def alike(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
     """Packed tensors of unlike layouts on common ground, if there is any: opened where their codes mean the same,
     decoded where an index tells groups, since one tensor has but one index."""
     from hub.opened import OpenedLayout, opened
@@ -263,7 +263,7 @@ class Join(ABC):
 
     def _joined(self, tensors: Sequence[Tensor]) -> Tensor:
         ends = [sum(tensor.rows for tensor in tensors[: i + 1]) for i in range(len(tensors))]
-        tensors = self._prepared(_alike([_in_rows(tensor, *ends) for tensor in tensors]))
+        tensors = self._prepared(alike([in_rows(tensor, *ends) for tensor in tensors]))
         first, last = tensors[0], tensors[-1]
         try:
             shape = self.shape([tensor.shape for tensor in tensors])
@@ -274,7 +274,7 @@ class Join(ABC):
         except ConfigError as error:
             raise ConfigError(f"{error.message} ({len(tensors)} tensors, up to {last.stored_name})",
                               tensor=first.stored_name) from None  # fmt: skip
-        body = _with_parts(first, parts, shape)
+        body = with_parts(first, parts, shape)
         stored = first.stored_name if len(tensors) == 1 else f"{first.stored_name} to {last.stored_name}"
         return Tensor(first.name, shape, body, (*first.derived, self.name), stored)
 
@@ -337,167 +337,22 @@ class Stack(Join):
         return [alone(tensor, plugins.layout(tensor.layout)) for tensor in tensors]
 
 
-class Share(Step):
-    """One of several tensors of a format that are one canonical tensor together; the first of a rule's steps.
-
-    What comes back from the format waits (`hub.mapping`) until all are there, and `together` joins them.
-    """
-
-    @property
-    @abstractmethod
-    def order(self) -> int:
-        """Where among the others it stands."""
-
-    @classmethod
-    @abstractmethod
-    def together(cls, shares: Sequence[tuple[Any, Tensor]]) -> Tensor:
-        """The canonical tensor of all shares, (step, tensor) by `order`.
-
-        Raises:
-            ConfigError: some are missing, or they do not fit together.
-        """
-
-    def backward(self, tensor: Tensor) -> Tensor:
-        return tensor
-
-
-class Rows(Share):
-    """Some rows, where a format has several tensors for one canonical tensor.
-
-    Args:
-        argument: the first row and the one after the last.
-    """
-
-    name = "rows"
-
-    def forward(self, tensor: Tensor) -> Tensor:
-        start, stop = self.range
-        if not 0 <= start < stop <= tensor.shape[0]:
-            raise ConfigError(f"rows {start} to {stop} of {tensor.shape[0]}", tensor=tensor.name)
-        return cut_rows(tensor, start, stop, (stop - start, *tensor.shape[1:]), self.name)
-
-    @property
-    def range(self) -> tuple[int, int]:
-        """The rows of the canonical tensor."""
-        start, stop = self.argument
-        return int(start), int(stop)
-
-    @property
-    def order(self) -> int:
-        return self.range[0]
-
-    @classmethod
-    def together(cls, shares: Sequence[tuple[Any, Tensor]]) -> Tensor:
-        begin = 0
-        for step, tensor in shares:
-            if step.order != begin:
-                raise ConfigError(f"rows {begin} to {step.order} are in no tensor")
-            begin = step.order + tensor.rows
-        (joined,) = Concat(len(shares)).forward([tensor for _, tensor in shares])
-        return joined
-
-
-class Every(Share):
-    """Every second row, or third: gate and up as gpt-oss has them, in turns.
-
-    Args:
-        argument: the first row, and how far on the next one is.
-    """
-
-    name = "every"
-
-    def forward(self, tensor: Tensor) -> Tensor:
-        first, of = self.turn
-        if len(tensor.shape) < 2 or tensor.shape[-2] % of:
-            raise ConfigError(f"shape {list(tensor.shape)}, its rows are not {of} in turns", tensor=tensor.name)
-        tensor = _in_rows(tensor, 1)
-        shape = (*tensor.shape[:-2], tensor.shape[-2] // of, tensor.shape[-1])
-        parts = {key: part if part.spec.axis is None else every(part, first, of) for key, part in tensor.parts.items()}
-        return replace(
-            tensor, shape=shape, body=_with_parts(tensor, parts, shape), derived=(*tensor.derived, self.name)
-        )
-
-    @property
-    def turn(self) -> tuple[int, int]:
-        """The first row, and how far on the next one is."""
-        first, of = (int(number) for number in self.argument)
-        if not 0 <= first < of:
-            raise ConfigError(f"{self.name}: {first} of {of}")
-        return first, of
-
-    @property
-    def order(self) -> int:
-        return self.turn[0]
-
-    @classmethod
-    def together(cls, shares: Sequence[tuple[Any, Tensor]]) -> Tensor:
-        tensors = _alike([_in_rows(tensor, 1) for tensor in cls._all(shares)])
-        first, names = tensors[0], [tensor.stored_name for tensor in tensors]
-        if len({(type(tensor.body), tensor.layout, tensor.shape) for tensor in tensors}) != 1:
-            raise ConfigError(f"{listed(names)} are not of one type and shape, so they cannot become one tensor")
-        shape = (*first.shape[:-2], first.shape[-2] * len(tensors), first.shape[-1])
-        parts = {key: woven([tensor.parts[key] for tensor in tensors], names) for key in first.parts}
-        return _woven(first, names, shape, _with_parts(first, parts, shape), f"undo {cls.name}")
-
-    @classmethod
-    def _all(cls, shares: Sequence[tuple[Any, Tensor]]) -> list[Tensor]:
-        turns = [step.turn for step, _ in shares]
-        if turns != [(i, turns[0][1]) for i in range(turns[0][1])]:
-            raise ConfigError(f"{len(shares)} of {turns[0][1]} tensors that make it are there")
-        return [tensor for _, tensor in shares]
-
-
-class EveryColumn(Every):
-    """The same of the numbers in a row, for what belongs to such rows and is stored dense: biases of all experts."""
-
-    name = "every_column"
-
-    def forward(self, tensor: Tensor) -> Tensor:
-        import numpy as np
-
-        first, of = self.turn
-        if not isinstance(tensor.body, Dense) or len(tensor.shape) < 2 or tensor.shape[-1] % of:
-            raise ConfigError(f"shape {list(tensor.shape)}, its columns are not {of} in turns", tensor=tensor.name)
-        shape = (*tensor.shape[:-1], tensor.shape[-1] // of)
-        part = tensor.body.part
-        if isinstance(part, WovenColumnsPart) and len(part.parts) == of:
-            part = part.parts[first]
-        else:
-            part = ColumnsPart(part, rows_spec(part.spec.dtype, shape), np.arange(first, tensor.shape[-1], of))
-        return replace(tensor, shape=shape, body=Dense(part), derived=(*tensor.derived, self.name))
-
-    @classmethod
-    def together(cls, shares: Sequence[tuple[Any, Tensor]]) -> Tensor:
-        tensors = cls._all(shares)
-        first, names = tensors[0], [tensor.stored_name for tensor in tensors]
-        parts = [tensor.body.part for tensor in tensors if isinstance(tensor.body, Dense)]
-        if len({tensor.shape for tensor in tensors}) != 1 or len({part.spec for part in parts}) != 1:
-            raise ConfigError(f"{listed(names)} are not of one type and shape, so they cannot become one tensor")
-        shape = (*first.shape[:-1], first.shape[-1] * len(tensors))
-        part = WovenColumnsPart(tuple(parts), rows_spec(parts[0].spec.dtype, shape), tuple(names))
-        return _woven(first, names, shape, Dense(part), f"undo {cls.name}")
-
-
-def _woven(first: Tensor, names: Sequence[str], shape: Shape, body: Dense | Packed, step: str) -> Tensor:
-    return Tensor(first.name, shape, body, (*first.derived, step), listed(names))
-
-
-def listed(names: Sequence[str]) -> str:
-    """What a tensor made of these is called in messages."""
-    return " and ".join(names)
-
-
 def cut_rows(tensor: Tensor, start: int, stop: int, shape: Shape, name: str) -> Tensor:
     """Logical rows `start` to `stop` of a tensor, as a tensor of `shape`; packed bytes stay packed."""
-    tensor = _in_rows(tensor, start, stop)
+    tensor = in_rows(tensor, start, stop)
     try:
         parts = {key: cut(part, start, stop) for key, part in tensor.parts.items()}
     except ConfigError as error:
         raise error.at(tensor=tensor.name) from None
-    return replace(tensor, shape=shape, body=_with_parts(tensor, parts, shape), derived=(*tensor.derived, name))
+    return replace(tensor, shape=shape, body=with_parts(tensor, parts, shape), derived=(*tensor.derived, name))
 
 
-def _with_parts(tensor: Tensor, parts: Mapping[str, Part], shape: Shape) -> Dense | Packed:
+def with_parts(tensor: Tensor, parts: Mapping[str, Part], shape: Shape) -> Dense | Packed:
+    """The body of `tensor` with other parts, by the names that its own have.
+
+    Raises:
+        ConfigError: it is neither dense nor packed.
+    """
     if isinstance(tensor.body, Dense):
         return Dense(parts["data"])
     if isinstance(tensor.body, Packed):
@@ -520,11 +375,5 @@ def with_shape(tensor: Tensor, shape: Shape) -> Tensor:
         part = replace(body.part, spec=rows_spec(body.part.spec.dtype, shape))
         return replace(tensor, shape=shape, body=Dense(part))
     if row_count(tensor.shape) == row_count(shape) and row_length(tensor.shape) == row_length(shape):
-        return replace(tensor, shape=shape, body=_with_parts(tensor, tensor.parts, shape))
+        return replace(tensor, shape=shape, body=with_parts(tensor, tensor.parts, shape))
     return tensor
-
-
-STEPS: Mapping[str, type[Step] | type[Join]] = {
-    step.name: step for step in (InterleaveHeads, Transpose, Add, Concat, Stack, Rows, Every, EveryColumn)
-}
-"""All transforms by the name that architecture files use."""

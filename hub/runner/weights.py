@@ -18,7 +18,7 @@ from hub.ir.woven import WovenPart
 from hub.layout import Layout
 from hub.pipeline import weights
 from hub.runner.threads import Threads
-from hub.transforms import Every
+from hub.shares import Every
 
 if TYPE_CHECKING:
     from hub.io.source import FileSource

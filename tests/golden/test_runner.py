@@ -93,14 +93,18 @@ with hub.open(sys.argv[1]) as model, Runner(model) as runner:
 """
 
 
-@pytest.mark.parametrize("variant", ["f32", "bf16", "q8_0", "q4_0", "q4_k_m", "q2_k"])
-def test_instruction_sets_agree_to_the_bit(variant, made):
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    [("tiny-llama", variant) for variant in ("f32", "bf16", "q8_0", "q4_0", "q4_k_m", "q2_k")]
+    + [("gpt_oss", "mxfp4_moe")],
+)
+def test_instruction_sets_agree_to_the_bit(name, variant, made):
     import hub_native
 
-    path = made("tiny-llama", f"gguf:{variant}")
-    ids, _ = golden("tiny-llama")
-    here = hashlib.sha256(logits(path, ids[:40]).tobytes()).hexdigest()
+    path = made(name, f"gguf:{variant}")
+    ids, _ = golden(name)
+    here = hashlib.sha256(logits(path, ids[:40], threads=2).tobytes()).hexdigest()
     for isa in hub_native.available():
-        command = [sys.executable, "-c", SCRIPT, str(path), str(MODELS["tiny-llama"] / "golden.npz")]
+        command = [sys.executable, "-c", SCRIPT, str(path), str(MODELS[name] / "golden.npz")]
         run = subprocess.run(command, env={**os.environ, "HUB_ISA": isa}, capture_output=True, text=True, check=True)
         assert run.stdout.strip() == here, isa

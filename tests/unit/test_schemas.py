@@ -321,7 +321,7 @@ def test_architectures_that_lack_something_are_refused(path):
 def test_the_schema_knows_every_step_maker_and_type():
     from hub.ir.tokenizer import KINDS
     from hub.makers import MAKERS
-    from hub.transforms import STEPS
+    from hub.steps import STEPS
     from hub_gguf.metadata import _TYPES
 
     parts = SCHEMAS["architecture.schema.json"]["$defs"]

@@ -26,7 +26,8 @@ from hub.api import (
 )
 from hub.ir.groups import Blocks
 from hub.makers import MAKERS
-from hub.transforms import STEPS, InterleaveHeads, cast
+from hub.steps import STEPS
+from hub.transforms import InterleaveHeads, cast
 
 
 def dense(array):

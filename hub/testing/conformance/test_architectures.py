@@ -13,7 +13,7 @@ import pytest
 import hub
 from hub.architecture import Architecture, known, parse
 from hub.makers import MAKERS
-from hub.transforms import STEPS
+from hub.steps import STEPS
 
 
 def _data(architecture_file: str) -> dict[str, Any]:
