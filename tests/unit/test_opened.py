@@ -28,7 +28,8 @@ from hub.api import (
 from hub.layout import arrays_of
 from hub.opened import OpenedLayout, opened
 from hub.plugins import registry
-from hub.transforms import Concat, InterleaveHeads, Rows
+from hub.shares import Rows
+from hub.transforms import Concat, InterleaveHeads
 
 GGML = [
     name
