@@ -58,8 +58,8 @@ class LlamaCpp(Check):
         decoded = F32_GELU if _has_gelu(model) else F32
         if all(tensor.layout == "f32" for tensor in model.tensors.values()):
             return [decoded]
-        weights = sum(math.prod(tensor.shape) for tensor in model.tensors.values())
-        return [decoded, STORED] if 4 * weights <= MOST_F32 else [STORED]
+        need = 4 * sum(math.prod(tensor.shape) for tensor in model.tensors.values())
+        return [decoded, STORED] if need <= min(MOST_F32, _room()) else [STORED]
 
     def versions(self) -> Mapping[str, str]:
         import llama_cpp
@@ -70,6 +70,15 @@ class LlamaCpp(Check):
         if setting.values["decode"]:
             path = _decoded(path, os.path.join(room.scratch, "f32.gguf"), room.threads)
         return _Context(path, room)
+
+
+def _room() -> int:
+    """Bytes that may be written where temporary files go: half of what is free."""
+    try:
+        found = os.statvfs(os.environ.get("TMPDIR") or "/tmp")
+    except OSError:
+        return 0
+    return found.f_bavail * found.f_frsize // 2
 
 
 def _has_gelu(model: Model) -> bool:
