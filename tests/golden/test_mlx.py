@@ -12,6 +12,7 @@ import pytest
 from made_models import DATA, TINY, family_shapes, folder, read_safetensors, safetensors_bytes, weights
 
 import hub
+from hub.architecture import configure
 from hub.errors import ConfigError, UsageError
 from hub.recipe import Recipe, rule
 from hub.runner import Runner
@@ -190,6 +191,21 @@ def test_settings_that_are_left_out_mean_what_they_mean_to_mlx_lm(family, tmp_pa
     np.testing.assert_array_equal(logits(tmp_path / "out", np.arange(8, dtype=np.int32)), before)
     hub.convert(tmp_path / "out", tmp_path / "again", to="mlx", verify="none")
     assert config_of(tmp_path / "again")["tie_word_embeddings"] is (family == "qwen2")
+
+
+@pytest.mark.parametrize(("family", "changes"), [
+    ("llama3", {"rope_theta": 12345.0}),
+    ("gemma3", {"rope_theta": 12345.0, "rope_local_base_freq": 777.0}),
+])  # fmt: skip
+def test_of_two_spellings_of_rope_the_one_that_mlx_lm_reads_counts(family, changes, tmp_path):
+    hub.convert(DATA / "arch" / family, tmp_path / "out", to="mlx:8bit-g32", verify="none")
+    config = config_of(tmp_path / "out")
+    assert "rope_parameters" in config
+    (tmp_path / "out" / "config.json").write_text(json.dumps(config | changes))
+    with hub.open(tmp_path / "out") as model:
+        values = configure(model).values
+    assert values["rope.theta"] == 12345.0
+    assert values.get("rope.local_theta", 777.0) == 777.0
 
 
 def test_a_model_of_gguf_gets_a_whole_folder(tmp_path):
