@@ -35,7 +35,7 @@ from ._kernels import (
 )
 from ._mapping import MappedFile
 from ._mlx import mlx_affine, mlx_floats
-from ._nearest import nearest_codes, nearest_errors, nearest_fit
+from ._nearest import nearest
 from ._run import (
     add,
     add_row,
@@ -109,9 +109,7 @@ __all__ = [
     "mlx_affine",
     "mlx_floats",
     "move_codes",
-    "nearest_codes",
-    "nearest_errors",
-    "nearest_fit",
+    "nearest",
     "pack_columns",
     "pack_halves",
     "pack_nibbles",

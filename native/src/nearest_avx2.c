@@ -1,4 +1,4 @@
-/* Rounding to the nearest with given scales: AVX2. */
+/* Rounding to the nearest: AVX2. */
 #include "lanes_avx2.h"
 
 #define NEAREST_LANES

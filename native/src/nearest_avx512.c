@@ -1,4 +1,4 @@
-/* Rounding to the nearest with given scales: AVX-512. */
+/* Rounding to the nearest: AVX-512. */
 #include "lanes_avx512.h"
 
 #define NEAREST_LANES

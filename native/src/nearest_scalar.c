@@ -1,3 +1,3 @@
-/* Rounding to the nearest with given scales: the definition. */
+/* Rounding to the nearest: the definition. */
 #define HUB_ISA_SUFFIX scalar
 #include "nearest_kernels.h"
