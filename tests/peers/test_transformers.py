@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import made_mxfp4
 import numpy as np
 import pytest
 
@@ -33,6 +34,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 folder, ids, out, source, text = sys.argv[1:]
 model, loading = AutoModelForCausalLM.from_pretrained(
     folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True)
+model = model.float()
 with torch.no_grad():
     logits = model(torch.from_numpy(np.load(ids)).reshape(1, -1)).logits[0].numpy()
 np.save(out, logits)
@@ -47,11 +49,24 @@ print(json.dumps({"loading": {key: len(value) for key, value in loading.items()}
 def test_transformers_runs_what_came_back(name: str, tmp_path: Path) -> None:
     hub.convert(MODELS[name], tmp_path / "m.gguf", to="gguf:f32", verify="weights")
     hub.convert(tmp_path / "m.gguf", tmp_path / "back", to="safetensors", verify="weights")
-    with np.load(MODELS[name] / "golden.npz") as golden:
+    runs(tmp_path, MODELS[name], MODELS[name] / "golden.npz")
+
+
+def test_transformers_runs_experts_in_mxfp4(tmp_path: Path) -> None:
+    """It dequantizes them to bf16, which holds them exactly."""
+    source = made_mxfp4.folder(tmp_path / "source")
+    hub.convert(source, tmp_path / "m.gguf", to="gguf", verify="weights")
+    hub.convert(tmp_path / "m.gguf", tmp_path / "back", to="mxfp4", verify="weights")
+    runs(tmp_path, source, DATA / "golden" / "gpt_oss_mxfp4.npz")
+
+
+def runs(tmp_path: Path, source: Path, answers: Path) -> None:
+    """transformers loads `back` without a complaint, and gives the golden logits and the source's ids."""
+    with np.load(answers) as golden:
         ids, wanted = golden["input_ids"].reshape(-1).astype(np.int64), golden["logits"].astype(np.float64)
     np.save(tmp_path / "ids.npy", ids)
-    text = TEXT if (MODELS[name] / "tokenizer.json").exists() else ""
-    arguments = [tmp_path / "back", tmp_path / "ids.npy", tmp_path / "out.npy", MODELS[name], text]
+    text = TEXT if (source / "tokenizer.json").exists() else ""
+    arguments = [tmp_path / "back", tmp_path / "ids.npy", tmp_path / "out.npy", source, text]
     done = subprocess.run(
         [sys.executable, "-c", PROBE, *map(str, arguments)], capture_output=True, text=True, timeout=300
     )
