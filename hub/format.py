@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from hub.errors import UsageError
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -104,11 +106,13 @@ class Request:
         variant: the word after the colon, or "" for none.
         recipe: per-tensor rules and settings.
         source_name: file or folder name of the source, which some metadata derive from.
+        importance: figures that quantizers weight errors with, if the user gives any.
     """
 
     variant: str
     recipe: Recipe
     source_name: str
+    importance: GivenImportance | None = None
 
 
 @dataclass(frozen=True)
@@ -235,6 +239,23 @@ class CalibrationText:
     context: int
 
 
+@dataclass(frozen=True)
+class GivenImportance:
+    """Figures of importance that the user gives for a conversion.
+
+    Attributes:
+        path: of their file, as the user spelled it.
+        convention: whose tensor names they go by.
+        found: by these names.
+        text: what they were made from; None where the file does not say.
+    """
+
+    path: str
+    convention: str
+    found: Mapping[str, Importance]
+    text: CalibrationText | None = None
+
+
 class ImportanceFile(ABC):
     """A format's file of figures of importance, which its quantizers weight errors with.
 
@@ -262,3 +283,11 @@ class ImportanceFile(ABC):
         Raises:
             HubError: something that the format cannot hold.
         """
+
+    def decode(self, path: str) -> tuple[Sequence[Importance], CalibrationText | None]:
+        """The figures of a file, and the text behind them; the inverse of `encode`.
+
+        Raises:
+            HubError: it is no such file, or a damaged one.
+        """
+        raise UsageError("importance files of this format are written, not read", path=path)

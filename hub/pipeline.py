@@ -6,10 +6,11 @@ nothing depends on order, so the same units could run elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from hub.calibration import of_rows
 from hub.errors import HubError
 from hub.io.atomic import AtomicOutput, OutputFile
 from hub.ir.part import PartSpec, row_length
@@ -156,7 +157,21 @@ def tile(entry: Entry, registry: Registry, start: int, stop: int) -> Arrays:
     quantizer = registry.quantizer(entry.layout)
     assert quantizer is not None
     stored = source.dtype if isinstance(source, DenseLayout) and "stored" in quantizer.wants else None
-    return quantizer.quantize(values.reshape(stop - start, -1), Calibration(stored=stored))
+    values = values.reshape(stop - start, -1)
+    if entry.importance is None:
+        return quantizer.quantize(values, Calibration(stored=stored))
+    made = [
+        quantizer.quantize(values[low - start : high - start], Calibration(stored=stored, importance=weight))
+        for low, high, weight in of_rows(entry.importance, start, stop, entry.tensor.shape[-2])
+    ]
+    return made[0] if len(made) == 1 else _stacked(made, target.parts(entry.tensor.shape))
+
+
+def _stacked(made: Sequence[Arrays], specs: Mapping[str, PartSpec]) -> Arrays:
+    """Tiles that stand below each other as one."""
+    import numpy as np
+
+    return {name: np.concatenate([one[name] for one in made], axis=spec.axis or 0) for name, spec in specs.items()}
 
 
 def cast(values: F32Array, name: str) -> np.ndarray[Any, Any]:

@@ -11,13 +11,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from hub import folding
+from hub import calibration, folding
 from hub.architecture import Configured, configure, listing
 from hub.dtypes import DType
 from hub.errors import ConfigError, ExactnessError, HubError, PluginError, UsageError, printable
-from hub.format import Assignment, Laid, PlannedFile, Request, Writer
+from hub.format import Assignment, GivenImportance, Laid, PlannedFile, Request, Writer
 from hub.holding import held
 from hub.ir.model import Model
 from hub.ir.scheme import Scheme
@@ -29,6 +29,9 @@ from hub.mapping import notes as told
 from hub.plugins import Registry
 from hub.recipe import Recipe
 from hub.transforms import INDEXED
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Route = Literal["copy", "repack", "cast", "quantize", "requantize", "dequantize"]
 
@@ -44,6 +47,7 @@ class Entry:
         fidelity: what that keeps.
         why: why this layout or this fidelity; may be empty.
         loss: what the output does not keep of it, and why; empty for `identical`.
+        importance: (matrices, in) f32, mean squared inputs by which the quantizer weights errors; None for no weights.
         fallback: whether the shape forced another layout than the variant asks for.
         quantizer: name of the quantizer that runs, if one does.
         nbytes: bytes in the output.
@@ -58,6 +62,7 @@ class Entry:
     quantizer: str | None
     nbytes: int
     loss: str = ""
+    importance: np.ndarray[Any, np.dtype[np.float32]] | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:
@@ -107,24 +112,36 @@ class Plan:
         return 8 * sum(entry.nbytes for entry in self.entries) / max(1, self.weights)
 
 
-def make(model: Model, to: str, variant: str, recipe: Recipe, registry: Registry) -> Plan:
+def make(
+    model: Model,
+    to: str,
+    variant: str,
+    recipe: Recipe,
+    registry: Registry,
+    importance: GivenImportance | None = None,
+) -> Plan:
     """Plan the conversion of `model` to format `to`.
+
+    Args:
+        importance: figures that quantizers weight errors with.
 
     Raises:
         UsageError: no such format, variant or layout.
         HubError: the model cannot be converted; says which file, tensor or setting is at fault.
     """
     try:
-        return _make(model, to, variant, recipe, registry)
+        return _make(model, to, variant, recipe, registry, importance)
     except (UsageError, PluginError):
         raise
     except HubError as error:
         raise error.at(path=model.path) from None
 
 
-def _make(model: Model, to: str, variant: str, recipe: Recipe, registry: Registry) -> Plan:
+def _make(
+    model: Model, to: str, variant: str, recipe: Recipe, registry: Registry, importance: GivenImportance | None
+) -> Plan:
     writer = registry.writer(to)
-    request = Request(variant, recipe, source_stem(model.path))
+    request = Request(variant, recipe, source_stem(model.path), importance)
     configured = configure(model)
     found = canonical(model, configured)
     found = replace(found, tensors=_folded(model, writer, configured, request, found, registry))
@@ -132,12 +149,16 @@ def _make(model: Model, to: str, variant: str, recipe: Recipe, registry: Registr
     assignments, more = writer.assign(tensors, configured, request)
     entries = [_kept(assignment, writer, configured, registry) for assignment in assignments]
     _check_names(entries)
+    weighted: list[str] = []
+    if importance is not None:
+        entries, weighted = calibration.weigh(entries, importance, writer, configured, registry)
+    _check_needs(entries, registry)
     tokenizer = model.load_tokenizer(configured.architecture)
     laid = [_laid(entry, registry) for entry in entries]
     files, metadata, last = writer.lay_out(laid, model, configured, tokenizer, request)
     _check_files(entries, files, registry)
     notes = [*model.notes, *_told(model, writer, configured), *folding.notes(tensors)]
-    notes += [*more, *_unmatched(recipe, entries), *last]
+    notes += [*more, *weighted, *_unmatched(recipe, entries), *last]
     return Plan(
         source=model,
         target_format=to,
@@ -332,10 +353,6 @@ def _route(tensor: Tensor, target: Layout, registry: Registry) -> tuple[Route, F
             f"and no quantizer for it is registered",
             tensor=tensor.name,
         )
-    if quantizer.needs:
-        raise ConfigError(
-            f"{quantizer.name} needs {', '.join(sorted(quantizer.needs))}, which was not given", tensor=tensor.name
-        )
     if isinstance(source, DenseLayout):
         return "quantize", "lossy", "", quantizer.name
     return "requantize", "lossy", holding.reason, quantizer.name
@@ -359,6 +376,20 @@ def _layout_of(tensor: Tensor, registry: Registry) -> Layout:
         tensor=tensor.name,
         offset=span.offset if span else None,
     )
+
+
+def _check_needs(entries: Sequence[Entry], registry: Registry) -> None:
+    for entry in entries:
+        quantizer = registry.quantizer(entry.layout) if entry.quantizer else None
+        if quantizer is None:
+            continue
+        missing = quantizer.needs - ({"importance"} if entry.importance is not None else set())
+        if missing:
+            raise ConfigError(
+                f"{quantizer.name} needs {', '.join(sorted(missing))}, which was not given",
+                tensor=entry.name,
+                remedy="--imatrix FILE gives importance" if missing == {"importance"} else None,
+            )
 
 
 def _check_names(entries: Sequence[Entry]) -> None:

@@ -89,6 +89,7 @@ def plan(
     recipe: Recipe | None = None,
     rules: Sequence[Rule] = (),
     settings: Mapping[str, Any] | None = None,
+    importance: str | os.PathLike[str] | None = None,
 ) -> Plan:
     """Plan a conversion of an opened model; nothing is written.
 
@@ -97,15 +98,17 @@ def plan(
         recipe: rules and settings from a file.
         rules: layouts for single tensors, before those of the recipe.
         settings: metadata to set, before those of the recipe.
+        importance: a file of figures that quantizers weight errors with, as `imatrix` and llama-imatrix write it.
 
     Raises:
         HubError: the model cannot be converted so; says why.
     """
-    from hub import planner
+    from hub import calibration, planner
 
     name, variant = split_target(to)
     full = (recipe or Recipe()).joined(rules, settings or {})
-    return planner.make(source, name, variant, full, registry())
+    given = None if importance is None else calibration.read(importance, name, registry())
+    return planner.make(source, name, variant, full, registry(), given)
 
 
 def convert(
@@ -117,6 +120,7 @@ def convert(
     recipe: Recipe | None = None,
     rules: Sequence[Rule] = (),
     settings: Mapping[str, Any] | None = None,
+    importance: str | os.PathLike[str] | None = None,
     verify: Verify = "full",
     text: str | os.PathLike[str] | None = None,
     tokens: int | None = None,
@@ -137,7 +141,7 @@ def convert(
         target: the output; a name in the ecosystem's habit beside `source` when not given.
         to: ``FORMAT[:VARIANT]``.
         from_: the source's format; detected when not given.
-        recipe, rules, settings: as in `plan`.
+        recipe, rules, settings, importance: as in `plan`.
         verify: `weights` compares every tensor of the output with the source, `full` also settings, tokenizer and
             what both answer to the same tokens; `none` does nothing.
         text: a file to take those tokens from; the built-in sample when not given.
@@ -171,7 +175,7 @@ def convert(
     asked = _consumers(consumers, split_target(to)[0], verify)
     with Watch(), open(source, format=from_) as model:
         with watch.stage("plan"):
-            made = plan(model, to=to, recipe=recipe, rules=rules, settings=settings)
+            made = plan(model, to=to, recipe=recipe, rules=rules, settings=settings, importance=importance)
             final = Path(target) if target is not None else beside(source, made)
             check_target(made, final, force, report_to)
             if require:

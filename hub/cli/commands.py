@@ -62,6 +62,13 @@ _REQUEST = (
     click.option(
         "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set metadata of the output (repeatable)."
     ),
+    click.option(
+        "--imatrix",
+        "importance",
+        type=click.Path(),
+        metavar="FILE",
+        help="Importance matrix by which quantizers weight errors, of hub imatrix or llama-imatrix.",
+    ),
     click.option("--recipe", metavar="FILE", help="Rules from a TOML or JSON file, or the built-in 'pure'."),
     click.option(
         "--tensor",
@@ -157,7 +164,8 @@ def _listing(view: View) -> Iterator[None]:
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("-v", "--verbose", is_flag=True, help="Print a line for every tensor.")
 def convert(
-    src: str, dst: str | None, from_: str | None, to: str, require: Any, rules: tuple[str, ...], recipe: str | None,
+    src: str, dst: str | None, from_: str | None, to: str, importance: str | None, require: Any,
+    rules: tuple[str, ...], recipe: str | None,
     settings: tuple[str, ...], verify: Any, text: str | None, tokens: int | None, consumers: tuple[str, ...],
     threads: int | None, max_memory: int, force: bool, report_to: str | None, as_json: bool, quiet: bool, verbose: bool,
 ) -> None:  # fmt: skip
@@ -176,7 +184,8 @@ def convert(
     view = show.view(as_json=as_json, quiet=quiet, verbose=verbose)
     with view, _listing(view):
         report = session.convert(
-            src, dst, to=to, from_=from_, recipe=asked, rules=tensor_rules, settings=values, verify=verify, text=text,
+            src, dst, to=to, from_=from_, recipe=asked, rules=tensor_rules, settings=values, importance=importance,
+            verify=verify, text=text,
             tokens=tokens, consumers=consumers, require=require, threads=threads, max_memory=max_memory, force=force,
             report_to=report_to, progress=view, on_plan=view.plan, on_cost=view.cost,
         )  # fmt: skip
@@ -191,7 +200,8 @@ def convert(
 @_json
 @click.option("-v", "--verbose", is_flag=True, help="Print a line for every tensor.")
 def plan(
-    src: str, dst: str | None, from_: str | None, to: str, require: Any, rules: tuple[str, ...], recipe: str | None,
+    src: str, dst: str | None, from_: str | None, to: str, importance: str | None, require: Any,
+    rules: tuple[str, ...], recipe: str | None,
     settings: tuple[str, ...], verify: Any, text: str | None, tokens: int | None, consumers: tuple[str, ...],
     threads: int | None, max_memory: int, force: bool, report_to: str | None, as_json: bool, verbose: bool,
 ) -> None:  # fmt: skip
@@ -205,7 +215,7 @@ def plan(
 
     asked, tensor_rules, values = _asked(recipe, rules, settings)
     with session.open(src, format=from_) as model:
-        made = session.plan(model, to=to, recipe=asked, rules=tensor_rules, settings=values)
+        made = session.plan(model, to=to, recipe=asked, rules=tensor_rules, settings=values, importance=importance)
         if dst is not None:
             check_target(made, Path(dst), force, report_to)
         if require:

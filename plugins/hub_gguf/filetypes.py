@@ -72,6 +72,7 @@ class Facts:
     Attributes:
         architecture: GGUF's word for it.
         layers, heads, kv_heads, experts: of the model.
+        importance: whether errors are weighted with an importance matrix.
     """
 
     architecture: str
@@ -79,6 +80,7 @@ class Facts:
     heads: int
     kv_heads: int
     experts: int = 0
+    importance: bool = False
 
     @property
     def gqa(self) -> int:
@@ -280,6 +282,8 @@ class _Mixture:
                 return "Q6_K"
             case "q4_k_s" if not falcon and i < n // 8:
                 return "Q5_K"
+            case "q4_0" | "q5_0" if self.facts.importance and i < n // 8:
+                return "Q4_1" if self.file_type == "q4_0" else "Q5_1"
         return self.default
 
     def _attn_output(self) -> str:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hub.api import ConfigError, Configured, Laid, Metadatum, Model, Request, Tokenizer
+from hub.api import ConfigError, Configured, GivenImportance, Laid, Metadatum, Model, Request, Tokenizer
 from hub_gguf.filetypes import FILE_TYPES, quantizes
 from hub_gguf.general import count_parameters, facts_kvs
 from hub_gguf.kv import Kv, KvType
@@ -33,6 +33,7 @@ _GUESSES = {
 """File type by the most frequent tensor type, as llama.cpp guesses it for files that do not say; MXFP4, which it does
 not guess, as its converter says."""
 
+_MOST_TEXT = 127
 _NOT_COPIED = ("split.no", "split.count", "split.tensors.count", "general.alignment")
 
 
@@ -48,6 +49,19 @@ def file_metadata(
     Raises:
         ConfigError: a value is missing or does not fit its key.
     """
+    kvs, notes = _without_importance(tensors, model, configured, tokenizer, request)
+    if request.importance is not None:
+        _put_importance(kvs, request.importance)
+    return kvs, notes
+
+
+def _without_importance(
+    tensors: Sequence[Laid],
+    model: Model,
+    configured: Configured | None,
+    tokenizer: Tokenizer | None,
+    request: Request,
+) -> tuple[list[Kv], list[str]]:
     number = file_type(tensors, request.variant)
     if model.convention == "gguf":
         return _copied(model, number if request.variant else None, last=quantizes(request.variant)), []
@@ -148,9 +162,20 @@ def _copied(model: Model, number: int | None, *, last: bool) -> list[Kv]:
     return kvs
 
 
-def _put(kvs: list[Kv], key: str, value: int, *, last: bool) -> None:
+def _put_importance(kvs: list[Kv], given: GivenImportance) -> None:
+    """What llama-quantize says of an importance matrix, in its order; it cuts texts to 127 bytes."""
+    _put(kvs, "quantize.imatrix.file", given.path.encode("utf-8", "surrogateescape")[:_MOST_TEXT], last=True)
+    text = given.text
+    if text is not None and text.name:
+        _put(kvs, "quantize.imatrix.dataset", text.name.encode("utf-8", "surrogateescape")[:_MOST_TEXT], last=True)
+    _put(kvs, "quantize.imatrix.entries_count", len(given.found), last=True)
+    if text is not None and text.chunks > 0:
+        _put(kvs, "quantize.imatrix.chunks_count", text.chunks, last=True)
+
+
+def _put(kvs: list[Kv], key: str, value: int | bytes, *, last: bool) -> None:
     """Set a key where it stands, or `last`, where llama.cpp's quantizer leaves the keys it sets."""
-    made = Kv(key, KvType.U32, value)
+    made = Kv(key, KvType.STRING if isinstance(value, bytes) else KvType.U32, value)
     if last or all(kv.key != key for kv in kvs):
         kvs[:] = [*(kv for kv in kvs if kv.key != key), made]
     else:

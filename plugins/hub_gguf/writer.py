@@ -63,7 +63,7 @@ class GgufWriter(Writer):
         choices = choose(
             [(tensor.name, tensor.shape) for tensor in ordered],
             request.variant,
-            _facts(configured),
+            _facts(configured, request),
             pure=request.recipe.pure,
             manual={tensor.name: _manual(tensor, request) for tensor in ordered}.get,
         )
@@ -154,7 +154,7 @@ def _check_tensor(tensor: Tensor) -> None:
         raise FormatError(f"{len(tensor.shape)} dimensions, GGUF allows 4", tensor=tensor.name)
 
 
-def _facts(configured: Configured | None) -> Facts:
+def _facts(configured: Configured | None, request: Request) -> Facts:
     if configured is None:
         raise ConfigError("the architecture is not known, and the file type's mixture depends on it")
     values = configured.values
@@ -164,6 +164,7 @@ def _facts(configured: Configured | None) -> Facts:
         heads=values.get("num_attention_heads", 0),
         kv_heads=values.get("num_key_value_heads", 0),
         experts=values.get("num_experts", 0),
+        importance=request.importance is not None,
     )
 
 

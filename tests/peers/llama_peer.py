@@ -38,15 +38,19 @@ class PeerError(RuntimeError):
     """llama.cpp refused, failed or aborted; carries the end of what it printed."""
 
 
-def quantize(source: Path, targets: Mapping[str, Path], *, threads: int = 2) -> None:
-    """Writes `source` again in every type of `targets` (FTYPES name -> path), as `llama-quantize` does without options."""
-    command, stdin = quantize_command(source, targets, threads)
+def quantize(source: Path, targets: Mapping[str, Path], *, threads: int = 2, importance: str | None = None) -> None:
+    """Writes `source` again in every type of `targets` (FTYPES name -> path), as `llama-quantize` does without options, or
+    with `--imatrix` and the GGUF file `importance`."""
+    command, stdin = quantize_command(source, targets, threads, importance)
     _run("quantize", command, stdin)
 
 
-def quantize_command(source: Path, targets: Mapping[str, Path], threads: int) -> tuple[list[str], str]:
+def quantize_command(
+    source: Path, targets: Mapping[str, Path], threads: int, importance: str | None = None
+) -> tuple[list[str], str]:
     """The process that `quantize` starts and what it reads, for one who wants to measure it."""
     task = {"source": str(source), "targets": {k: str(v) for k, v in targets.items()}, "threads": threads}
+    task["importance"] = importance
     return [sys.executable, __file__, "quantize"], json.dumps(task)
 
 
@@ -116,15 +120,49 @@ def _run(verb: str, command: list[str], stdin: str) -> dict[str, Any]:
 # ---- in the child ----
 
 
-def _quantize(source: str, targets: dict[str, str], threads: int) -> dict[str, Any]:
+def _quantize(source: str, targets: dict[str, str], threads: int, importance: str | None) -> dict[str, Any]:
     import llama_cpp
 
+    weights, overrides = (None, None) if importance is None else _importance(importance)
     for name, target in targets.items():
         params = llama_cpp.llama_model_quantize_default_params()
         params.ftype, params.nthread = FTYPES[name], threads
+        if weights is not None:
+            params.imatrix, params.kv_overrides = weights, overrides
         if status := llama_cpp.llama_model_quantize(source.encode(), target.encode(), ctypes.byref(params)):
             raise SystemExit(f"llama_model_quantize to {name}: status {status}")
     return {}
+
+
+def _importance(path: str) -> tuple[Any, Any]:
+    """What tools/quantize/quantize.cpp makes of an importance matrix: means, 1 where nothing was met, and four keys."""
+    import gguf
+    import llama_cpp
+
+    reader = gguf.GGUFReader(path)
+    arrays = {tensor.name: np.array(tensor.data) for tensor in reader.tensors}
+    names = sorted(name.removesuffix(".in_sum2") for name in arrays if name.endswith(".in_sum2"))
+    items = (llama_cpp.llama_model_imatrix_data * (len(names) + 1))()
+    for item, name in zip(items, names, strict=False):
+        sums, counts = arrays[f"{name}.in_sum2"], arrays[f"{name}.counts"].reshape(-1, 1)
+        sums = sums.reshape(len(counts), -1)
+        means = np.where(counts > 0, sums / np.maximum(counts, 1), np.float32(1)).astype(np.float32)
+        item.name, item.size = name.encode(), means.size
+        item.data = (ctypes.c_float * means.size)(*means.reshape(-1).tolist())
+    told = {
+        "quantize.imatrix.file": path,
+        "quantize.imatrix.dataset": reader.fields["imatrix.datasets"].contents(0),
+        "quantize.imatrix.entries_count": len(names),
+        "quantize.imatrix.chunks_count": int(reader.fields["imatrix.chunk_count"].contents()),
+    }
+    overrides = (llama_cpp.llama_model_kv_override * (len(told) + 1))()
+    for override, (key, value) in zip(overrides, told.items(), strict=False):
+        override.key = key.encode()
+        if isinstance(value, str):
+            override.tag, override.value.val_str = 3, value.encode()[:127]
+        else:
+            override.tag, override.value.val_i64 = 0, value
+    return items, overrides
 
 
 class _Session:
