@@ -42,11 +42,15 @@ class MlxLm(Check):
         return f"its config.json names code to run ({found[0]})" if found else None
 
     def settings(self, model: Model) -> Sequence[Setting]:
+        setting = F32
+        if _unrounded(model.config):
+            said = f"{setting.summary}; bounds of yarn are not rounded, as the model has it and mlx-lm does not"
+            setting = replace(setting, summary=said, values={"unrounded": True})
         window = _unknown_window(model)
-        if window is None:
-            return [F32]
-        said = f"{F32.summary}; as far as the sliding window reaches, which mlx-lm does not have for this family"
-        return [replace(F32, summary=said, positions=window)]
+        if window is not None:
+            said = f"{setting.summary}; as far as the sliding window reaches, which mlx-lm lacks for this family"
+            setting = replace(setting, summary=said, positions=window)
+        return [setting]
 
     def versions(self) -> Mapping[str, str]:
         from importlib.metadata import version
@@ -60,6 +64,8 @@ class MlxLm(Check):
         from mlx_lm.utils import load_model
 
         mx.set_default_device(mx.cpu)
+        if setting.values.get("unrounded"):
+            _leave_bounds()
         model, config = load_model(Path(path), strict=True)
         if any(name in config for name in CODE):
             raise HubError("its config.json names code to run")
@@ -78,6 +84,23 @@ def _unknown_window(model: Model) -> int | None:
     nodes = graph.nodes(configured.evaluate, configured.layers)
     found = [int(node.arguments["window"] or 0) for node in nodes if node.op == "attention"]
     return min((window for window in found if window), default=None)
+
+
+def _unrounded(config: Mapping[str, Any]) -> bool:
+    """Whether the settings say that bounds of yarn stay as computed; mlx-lm rounds them to whole numbers."""
+    scaling = config.get("rope_scaling") or config.get("rope_parameters")
+    return isinstance(scaling, dict) and scaling.get("truncate") is False
+
+
+def _leave_bounds() -> None:
+    """Have mlx-lm leave them, too."""
+    import math
+    from types import SimpleNamespace
+
+    from mlx_lm.models import rope_utils
+
+    module: Any = rope_utils
+    module.math = SimpleNamespace(**{**vars(math), "floor": float, "ceil": float})
 
 
 def _widen(model: Any) -> None:

@@ -37,6 +37,7 @@ ACCEPTED = [
     )),
     *(("mlx", name, f"mlx:{kind}") for name, kind in (
         ("tiny-llama", "4bit-g64"), ("llama3", "mxfp4"), ("gemma2", "bf16"), ("gemma3", "3bit-g32"), ("gpt2", "nvfp4"),
+        ("gpt_oss", "8bit-g64"),
     )),
     *(("onnxruntime", name, f"onnx:{kind}") for name, kind in (
         ("tiny-llama", "4bit-g32"), ("llama3", "f32"), ("gemma3", "8bit-g32"), ("mixtral", "genai-4bit-g32"),
