@@ -467,6 +467,8 @@ def _integers(
     to_low, to_high = _range(target.values)
     zero, offset = grid.spread(body.zero), grid.spread(body.offset)
     shift = np.float64(_shift(source.values, target.values))
+    if _narrows(source, target) and _inside(body.codes.whole(), to_low, to_high):
+        shift = np.float64(0)  # codes of a wider type that do not use it
     form_changes = isinstance(target.offset, Const) != (not np.any(offset))
     if isinstance(target.offset, Const):
         if np.any(offset):
@@ -488,6 +490,10 @@ def _integers(
     if isinstance(target.zero, Stored) and np.any((zero < to_low) | (zero > to_high)):
         raise Misfit("zero points lie beyond those of the target")
     return _moved(body, grid, move, (to_low, to_high), target.values), zero, offset
+
+
+def _inside(codes: Array, low: int, high: int) -> bool:
+    return not codes.size or (low <= codes.min() and codes.max() <= high)
 
 
 def _whole_offsets(offset: Array, scale: Array, lost: list[tuple[str, float]], free: Array) -> Array:

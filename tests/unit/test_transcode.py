@@ -164,3 +164,16 @@ def test_a_table_of_whole_numbers_is_told_by_them(table: tuple[float, ...], fits
     else:
         with pytest.raises(Misfit):
             carry(source, told, target)
+
+
+def test_codes_that_do_not_use_their_type_stay_what_they_are() -> None:
+    """4-bit codes in a type of 8 bits, with an offset: nothing moves, so that the offset does not either."""
+    codes = np.arange(8, dtype=np.uint8).reshape(2, 4) + 8
+    scale, offset = np.array([[0.3], [-0.7]], np.float32), np.array([[1.1], [0.01]], np.float32)
+    dense = (Dense(ArrayPart(array, rows_spec(F32, array.shape))) for array in (scale, offset))
+    wide = Quantized((2, 4), part(codes), Affine(8), next(dense), Blocks((1, 4)), Const(0.0), next(dense))
+    source = Scheme(Affine(8), wide.groups, Stored(F32), Const(0.0), Stored(F32))
+    carried = carry(wide, source, Scheme(Affine(4), wide.groups, Stored(F32), Const(0.0), Stored(F32)))
+    assert carried.lost is None
+    np.testing.assert_array_equal(carried.body.codes.whole(), codes)
+    np.testing.assert_array_equal(numbers(carried.body.offset), offset)
