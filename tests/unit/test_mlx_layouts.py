@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 from hub import reference
 from hub.api import F32, U8, ArrayPart, Calibration, Const, Dense, HubError, PartSpec, UsageError, rows_spec
 from hub.dtypes import DTYPES
+from hub.ir.tensor import Tensor
+from hub.pipeline import tile
+from hub.planner import Entry
 from hub.plugins import registry
 from hub.transcode import conform
 from hub_mlx.layouts import GROUPS, WIDTHS, Form
@@ -167,6 +170,25 @@ def test_quantizers_round_as_the_stored_type_says():
     }
     assert made == {None: 104, "f32": 104, "bf16": 104, "f16": 103}
     assert layout.decode(quantizer.quantize(rows, Calibration(stored=DTYPES["f16"])), (1, 32))[0, 0] > 0
+
+
+@pytest.mark.parametrize(("kind", "byte"), [("f32", 104), ("bf16", 104), ("f16", 103)])
+def test_a_conversion_tells_quantizers_the_stored_type(kind, byte):
+    array = np.zeros((2, 32), DTYPES[kind].numpy())
+    array[1, 0] = 450 * 2.0**-24
+    part = ArrayPart(array, rows_spec(DTYPES[kind], array.shape))
+    layout = registry().layout("mlx.mxfp8")
+    entry = Entry(
+        Tensor("w", (2, 32), Dense(part)),
+        "mlx.mxfp8",
+        "quantize",
+        "lossy",
+        "",
+        False,
+        "mlx.mxfp8/mlx",
+        layout.nbytes((2, 32)),
+    )
+    assert tile(entry, registry(), 0, 2)["scales"].tolist() == [[127], [byte]]
 
 
 def test_rows_are_rounded_to_the_type_of_scales():
