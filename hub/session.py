@@ -172,7 +172,7 @@ def convert(
 
     plugins, watch, progress = registry(), report.Stopwatch(), progress or pipeline.Silent()
     budget = _resources(threads, max_memory)
-    asked = _consumers(consumers, split_target(to)[0], verify)
+    asked = choose_consumers(consumers, split_target(to)[0], verify)
     with Watch(), open(source, format=from_) as model:
         with watch.stage("plan"):
             made = plan(model, to=to, recipe=recipe, rules=rules, settings=settings, importance=importance)
@@ -223,8 +223,12 @@ def prepare(model: Model, text: str | os.PathLike[str] | None, tokens: int | Non
     return running.prepare(model, request, threads)
 
 
-def _consumers(names: Sequence[str], format: str, level: Verify) -> Sequence[Chosen]:
-    """The programs to ask, with complaints about any of them before work starts."""
+def choose_consumers(names: Sequence[str], format: str, level: Verify) -> Sequence[Chosen]:
+    """The programs to ask, with complaints about any of them before work starts.
+
+    Raises:
+        UsageError: there is none of that name, it is not installed, does not open the format, or is not to be run.
+    """
     from hub.consumers.choosing import choose
 
     if names and level != "full":
@@ -318,7 +322,7 @@ def verify(
     watch, budget = report.Stopwatch(), _resources(threads, max_memory)
     if consumers:
         output_format = output_format or registry().detect(os.fspath(output)).name
-    asked = _consumers(consumers, output_format or "", level)
+    asked = choose_consumers(consumers, output_format or "", level)
     with Watch(), open(source, format=source_format) as a, open(output, format=output_format) as b:
         check_report(report_to, (a, b))
         prepared = prepare(a, text, tokens, budget.threads) if level == "full" else None

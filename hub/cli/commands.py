@@ -214,6 +214,7 @@ def plan(
     from hub.outputs import check_target
 
     asked, tensor_rules, values = _asked(recipe, rules, settings)
+    session.choose_consumers(consumers, session.split_target(to)[0], verify)
     with session.open(src, format=from_) as model:
         made = session.plan(model, to=to, recipe=asked, rules=tensor_rules, settings=values, importance=importance)
         if dst is not None:

@@ -138,7 +138,8 @@ def test_what_cannot_be_asked_is_refused_before_any_work(capsys, known, tmp_path
     target = tmp_path / "out"
     convert = ("convert", MODEL, target, "--to", "safetensors:f32", "--consumer")
     verify = ("verify", MODEL, MODEL, "--consumer")
-    for command in (convert, verify):
+    plan = ("plan", MODEL, "--to", "safetensors:f32", "--consumer")
+    for command in (convert, plan, verify):
         assert "no consumer 'nobody'; known: absent, invented" in refused(capsys, *command, "nobody")
         said = refused(capsys, *command, "absent")
         assert "consumer absent needs the package no_such_package; pip install 'weighthub[absent]'" in said
