@@ -25,17 +25,18 @@ from hub.api import (
     printable,
 )
 from hub_gguf.factors import name_of, orphans, scale_spec
-from hub_gguf.filetypes import FILE_TYPES, Choice, Facts, choose, fallback, order, quantizes
+from hub_gguf.filetypes import FILE_TYPES, Choice, Facts, choose, fallback, order, quantizable, quantizes
 from hub_gguf.held import held
 from hub_gguf.kv import Kv, encode, parse_override
 from hub_gguf.metadata import file_metadata
 from hub_gguf.reader import MAX_NAME
-from hub_gguf.types import BY_LAYOUT, WRITABLE, GgmlType, type_of
+from hub_gguf.types import BY_LAYOUT, BY_NAME, WRITABLE, GgmlType, type_of
 
 ALIGNMENT = 32
 """Always the default: llama.cpp's own tools lay data out with it whatever `general.alignment` says."""
 
 _FLOATS = ("f64", "f32", "f16", "bf16")
+_MXFP4 = BY_NAME["MXFP4"].layout
 
 
 class GgufWriter(Writer):
@@ -59,7 +60,7 @@ class GgufWriter(Writer):
         for tensor in ordered:
             _check_tensor(tensor)
         if not request.variant:
-            return _without_orphans([self._kept(tensor, request) for tensor in ordered])
+            return _without_orphans(_as_converted([self._kept(tensor, request) for tensor in ordered]))
         choices = choose(
             [(tensor.name, tensor.shape) for tensor in ordered],
             request.variant,
@@ -128,6 +129,21 @@ def _stored_as(tensor: Laid, part: str, counted: bool) -> tuple[bytes, GgmlType,
     kind = type_of(tensor.layout)
     assert kind is not None
     return name.encode(), kind, _dimensions(tensor.shape, counted)
+
+
+def _as_converted(made: list[Assignment]) -> list[Assignment]:
+    """As llama.cpp's converter has it where it moves codes of MXFP4: these in front, what is never quantized in f32."""
+    moved = [one for one in made if one.layout == _MXFP4 and type_of(one.tensor.layout) is None]
+    if not moved:
+        return made
+    first = {one.tensor.name for one in moved}
+    rest = [one for one in made if one.tensor.name not in first]
+    return [*moved, *(_never(one) if one.layout in ("f16", "bf16") else one for one in rest)]
+
+
+def _never(one: Assignment) -> Assignment:
+    keeps = one.reason or quantizable(one.tensor.name, one.tensor.shape)
+    return one if keeps else Assignment(one.tensor, "f32", "never quantized")
 
 
 def _without_orphans(made: list[Assignment]) -> tuple[list[Assignment], list[str]]:

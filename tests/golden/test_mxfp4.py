@@ -6,6 +6,7 @@ experts dequantized by transformers' `convert_moe_packed_tensors`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -23,6 +24,9 @@ from hub.plugins import registry
 from hub.runner import Runner
 
 GOLDEN = DATA / "golden" / "gpt_oss_mxfp4.npz"
+CONVERTED = "3329f6b1e60d64e94c0bb468df7b947b980f0556df3cce9403ed207bae777e9c"
+"""SHA-256 of what llama.cpp's convert_hf_to_gguf.py (0c1e5709) makes of the folder `gpt-oss` with --outtype auto, its
+vocabulary replaced as tests/data/golden/llama_cpp_sha256.md tells."""
 MXFP4 = 39
 
 
@@ -68,6 +72,7 @@ def test_it_runs_as_transformers_runs_it(source: Path) -> None:
 def test_to_gguf_and_back(source: Path, tmp_path: Path) -> None:
     assert routes(source, "gguf") == {("repack", "exact")}
     hub.convert(source, tmp_path / "a.gguf", to="gguf", verify="weights")
+    assert hashlib.sha256((tmp_path / "a.gguf").read_bytes()).hexdigest() == CONVERTED
     _, tensors = read_gguf(tmp_path / "a.gguf")
     experts = {name: kind for name, (kind, shape, _) in tensors.items() if len(shape) == 3}
     assert len(experts) == 9 and set(experts.values()) == {MXFP4}
