@@ -153,13 +153,17 @@ def test_every_instruction_set_makes_the_same_bytes():
         assert digests == found["scalar"], isa
 
 
-def test_any_address_will_do():
-    x = mlx_cases.weights(64, "f16", 2)
-    wanted = affine(x, 64, 3, "f16")
-    made = [np.zeros(len(one) + 1, np.uint8)[1:] for one in wanted]
-    hub_native.mlx_affine(x, 64, 3, "f16", *made)
-    for one, other in zip(made, wanted, strict=True):
-        np.testing.assert_array_equal(one, other)
+@pytest.mark.parametrize("bits", WIDTHS)
+@pytest.mark.parametrize("groups", [1, 7, 8, 15, 16, 17, 33])
+def test_nothing_else_is_written_at_any_address(groups, bits):
+    x = mlx_cases.weights(32, "f16", 2)[:groups]
+    wanted = affine(x, 32, bits, "f16")
+    arenas = [np.full(len(one) + 19, 0xA5, np.uint8) for one in wanted]
+    hub_native.mlx_affine(x, 32, bits, "f16", *(arena[3:-16] for arena in arenas))
+    for arena, other in zip(arenas, wanted, strict=True):
+        np.testing.assert_array_equal(arena[3:-16], other)
+        assert (arena[:3] == 0xA5).all()
+        assert (arena[-16:] == 0xA5).all()
 
 
 def test_wrong_sizes_are_refused():
