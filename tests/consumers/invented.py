@@ -61,7 +61,9 @@ class Invented(Check):
     def open(self, path: str, setting: Setting, room: Room) -> Session:
         fault = setting.values["fault"]
         assert os.listdir(room.scratch) == [] and os.environ["INVENTED"] == "yes" and os.environ["HF_HUB_OFFLINE"]
-        assert resource.getrlimit(resource.RLIMIT_AS)[0] < 1 << 40 and resource.getrlimit(resource.RLIMIT_CORE)[0] == 0
+        assert (
+            0 < resource.getrlimit(resource.RLIMIT_AS)[0] < 1 << 40 and resource.getrlimit(resource.RLIMIT_CORE)[0] == 0
+        )
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))  # as a real one does
         print("noise on stdout")
         if fault == "refuses":
