@@ -12,6 +12,25 @@ from hub_onnx.model import Graph, ModelProto, Node
 OPSETS: Final = range(1, 29)
 """Versions of ONNX's own operators that hub knows; 28 came with onnx 1.23."""
 IR_VERSIONS: Final = range(3, 15)
+_KINDS: Final = {
+    "int": (
+        "axis", "block_size", "K", "N", "bits", "transA", "transB", "to", "weight_prepacked", "gather_axis",
+        "quantize_axis", "accuracy_level", "local_window_size",
+    ),
+    "float": ("alpha", "beta", "epsilon", "scale", "softcap"),
+    "ints": ("perm",),
+}  # fmt: skip
+"""Attributes that hub looks at, by what they must be."""
+_KIND_OF: Final = {name: kind for kind, names in _KINDS.items() for name in names}
+_LEAST: Final = {
+    "MatMulNBits": 3, "GatherBlockQuantized": 3, "QLinearMatMul": 5,
+    **dict.fromkeys(("MatMul", "FusedMatMul", "Gemm", "Gather", "DequantizeLinear", "QuantizeLinear", "MatMulInteger",
+                     "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "Mul", "Add", "Attention"), 2),
+    **dict.fromkeys(("RMSNormalization", "LayerNormalization", "SimplifiedLayerNormalization", "SkipLayerNormalization",
+                     "SkipSimplifiedLayerNormalization", "GroupQueryAttention", "MultiHeadAttention"), 2),
+    **dict.fromkeys(("Cast", "Transpose", "Identity", "Reshape", "Squeeze", "Unsqueeze"), 1),
+}  # fmt: skip
+"""Fewest inputs of operators that weights go through."""
 
 
 def check(model: ModelProto, path: str) -> None:
@@ -64,12 +83,29 @@ def _check_graph(graph: Graph, outside: Set[str], path: str) -> frozenset[str]:
     known |= {value.name for value in graph.inputs}
     made = set(known)
     for node in graph.nodes:
+        _check_node(node, path)
         _take((name for name in node.outputs if name), made, f"output of {named(node)}", path)
     _check_order(graph, known | outside, made | outside, path)
     for value in graph.outputs:
         if value.name not in made and value.name not in outside:
             raise FormatError(f"nothing makes output {printable(value.name, 80)!r}", path=path)
     return frozenset(made)
+
+
+def _check_node(node: Node, path: str) -> None:
+    """Inputs and attributes that are not what the operator has; of those that weights go through."""
+    least = _LEAST.get(node.op)
+    if least is None or node.domain not in ("", "com.microsoft"):
+        return
+    if len(node.inputs) < least or not node.outputs:
+        raise FormatError(
+            f"{named(node)} has {len(node.inputs)} inputs and {len(node.outputs)} outputs, it needs {least} and 1",
+            path=path,
+        )
+    for name, attribute in node.attributes.items():
+        wanted = _KIND_OF.get(name)
+        if wanted is not None and attribute.kind != wanted:
+            raise FormatError(f"{named(node)}: attribute {name} is of kind {attribute.kind}, not {wanted}", path=path)
 
 
 def _take(names: Iterable[str], taken: set[str], what: str, path: str) -> None:

@@ -36,7 +36,7 @@ from hub_onnx.files import DTYPE, FLOATS, Files, nbytes
 from hub_onnx.model import Initializer, ModelProto, Node
 from hub_onnx.names import Names, scope_of
 from hub_onnx.proto import BITS, DataType
-from hub_onnx.trace import Scaled, Scope, Traced, follow, matrix, scopes
+from hub_onnx.trace import Scaled, Scope, Traced, follow, matrix, scopes, single
 from hub_onnx.vectors import AlignedRows, DecodedVector, FilledRows
 
 CONTRIB: Final = "com.microsoft"
@@ -152,10 +152,26 @@ class Collector:
         table = follow(scope, node.inputs[0])
         if table is None or len(table.dims) != 2 or node.get("axis", 0) != 0:
             return
+        if self._scales_rows(scope, node.outputs[0]):
+            return
         if scope.constant(node.inputs[1]) and self.names.canonical(table.tensor.name) is None:
             return  # some rows of a table of the exporter's own
         if table.scaled is not None or table.tensor.data_type in FLOATS:
             self.matrix(scope, node, node.inputs[0], rows=True)
+
+    def _scales_rows(self, scope: Scope, name: str) -> bool:
+        """Whether a value is the scales of rows that are looked up in codes."""
+        for _ in range(4):
+            users = scope.users(name)
+            if len(users) != 1:
+                return False
+            (user,) = users
+            if user.op == "DequantizeLinear":
+                return name in user.inputs[1:]
+            if user.op not in ("Cast", "Identity"):
+                return False
+            name = user.outputs[0]
+        return False
 
     def dequantize(self, scope: Scope, node: Node) -> None:
         """Codes of rows of a table that become numbers behind the Gather, with scales of these rows or of all."""
@@ -241,9 +257,8 @@ class Collector:
                 return None
             user = users[0]
             if user.op == "Mul":
-                (other,) = [one for one in user.inputs if one != name] or [""]
-                return self._factor(scope, other)
-            if user.op not in ("Cast", "Identity", "Reshape"):
+                return self._factor(scope, next((one for one in user.inputs if one != name), ""))
+            if user.op not in ("Cast", "Identity", "Reshape") or not user.outputs:
                 return None
             name = user.outputs[0]
         return None
@@ -261,6 +276,8 @@ class Collector:
 
     def multiply(self, scope: Scope, node: Node) -> None:
         """Mul: the weight of a norm, where its input is one."""
+        if single(scope, node) is not None:
+            return
         for i in range(len(node.inputs)):
             self.vector(scope, node, i, "weight", sure=False)
 
@@ -270,7 +287,9 @@ class Collector:
             self.policy("the graph quantizes activations by scales of its own")
 
     def add(self, scope: Scope, node: Node) -> None:
-        """Add: a bias."""
+        """Add: a bias; a number that is added to a weight is seen where the sum is used."""
+        if single(scope, node) is not None:
+            return
         for i, name in enumerate(node.inputs):
             other = node.inputs[1 - i] if len(node.inputs) == 2 else ""
             self.vector(scope, node, i, "bias", sure=other in self.multiplied and name not in self.multiplied)

@@ -33,9 +33,9 @@ class Scope:
         self._makers: dict[str, Node] = {}
         self._users: dict[str, list[Node]] = {}
         for node in graph.nodes:
-            for name in node.outputs:
+            for name in filter(None, node.outputs):
                 self._makers[name] = node
-            for name in node.inputs:
+            for name in filter(None, node.inputs):
                 self._users.setdefault(name, []).append(node)
 
     def constant(self, name: str) -> Initializer | None:
@@ -128,7 +128,7 @@ def follow(scope: Scope, name: str) -> Traced | None:
             case "Identity" | "Squeeze" | "Unsqueeze":
                 pass
             case "Reshape":
-                shape = integers(scope, node.inputs[1])
+                shape = integers(scope, node.inputs[1]) if len(node.inputs) > 1 else None
                 if shape is None or -1 in shape or 0 in shape:
                     return None
                 shapes.append(shape[::-1] if turned else shape)
@@ -149,7 +149,7 @@ def follow(scope: Scope, name: str) -> Traced | None:
                 if scaled is None:
                     return None
             case "Add" if scaled is None:
-                found = _number(scope, node)
+                found = single(scope, node)
                 if found is None:
                     return None
                 which, constant = found
@@ -189,9 +189,11 @@ def matrix(dims: tuple[int, ...]) -> Shape:
     return dims
 
 
-def _number(scope: Scope, node: Node) -> tuple[int, Initializer] | None:
-    """Which input of a node of two inputs is one constant number, and that number."""
-    for which, name in enumerate(node.inputs[:2]):
+def single(scope: Scope, node: Node) -> tuple[int, Initializer] | None:
+    """Which input of a node of two inputs is one constant number, and that number; None where neither is."""
+    if len(node.inputs) != 2:
+        return None
+    for which, name in enumerate(node.inputs):
         found = scope.constant(name)
         if found is not None and all(dim == 1 for dim in found.dims):
             return which, found

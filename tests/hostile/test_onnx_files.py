@@ -194,6 +194,19 @@ def test_attributes(folder, key, value, words):
     refused("inspect", changed(folder, nodes=attribute(NODE, key, value)), names=[words, NODE])
 
 
+def test_nodes_that_lack_inputs_or_have_other_attributes(folder):
+    short = changed(folder, nodes=lambda n: [replace(n, inputs=n.inputs[:1])] if n.name == NODE else [n])
+    refused("inspect", short, names=["has 1 inputs and 1 outputs, it needs 3 and 1", NODE])
+
+
+@pytest.mark.parametrize("attribute", [Attribute("string", "x"), Attribute("float", 32.0), Attribute("ints", (32,))])
+def test_attributes_of_another_kind(folder, attribute):
+    def change(node):
+        return [replace(node, attributes={**node.attributes, "block_size": attribute})] if node.name == NODE else [node]
+
+    refused("inspect", changed(folder, nodes=change), names=["attribute block_size is of kind", NODE])
+
+
 def test_columns_in_groups_of_their_own(folder):
     """g_idx that is not k // block: kernels differ in what it means."""
     index = Initializer("g_idx", DataType.INT32, (64,), inline=bytes(256))
