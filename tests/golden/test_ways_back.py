@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes  # noqa: F401  so that NumPy knows bfloat16
 import numpy as np
 import pytest
 from safetensors import safe_open
@@ -219,8 +220,13 @@ def test_a_damaged_weight_of_a_transposed_tensor_is_named(tmp_path: Path) -> Non
         ("gemma2", {"query_pre_attn_scalar": 100}, "query_pre_attn_scalar is another"),
         ("gemma2", {"final_logit_softcapping": None}, "takes 50 and 30"),
         ("gemma3", {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping is given"),
+        ("gpt_oss", {"swiglu_limit": 6.0}, "swiglu_alpha is 1.702 and swiglu_limit 6.0, llama.cpp has 1.702 and 7"),
+        ("gpt_oss", {"sliding_window": None, "layer_types": ["full_attention"] * 3}, "sliding_window is not given"),
+        ("gpt_oss", {"tie_word_embeddings": True}, "tie_word_embeddings is true"),
+        ("qwen2", {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0, "truncate": False}},
+         "yarn's bounds are not rounded"),
     ],
-)
+)  # fmt: skip
 def test_what_gguf_cannot_tell_is_refused(name: str, change: dict[str, Any], message: str, tmp_path: Path) -> None:
     source = folder(tmp_path / "in", name, stored(name), **change)
     with pytest.raises(HubError, match=f"as gguf: .*{message}"):
@@ -236,6 +242,10 @@ def test_what_gguf_cannot_tell_is_refused(name: str, change: dict[str, Any], mes
         ("gemma2", {"layer_types": ["full_attention", "sliding_attention"]}),
         ("gemma2", {"rope_parameters": {"rope_type": "default", "rope_theta": 50000.0}}),
         ("phi3", {"sliding_window": 200}),
+        ("gpt_oss", {"layer_types": ["full_attention", "full_attention", "sliding_attention"]}),
+        ("gpt_oss", {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0, "beta_fast": 20.0,
+                                         "original_max_position_embeddings": 512}}),
+        ("gpt_oss", {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4}}),
         ("phi3", {"max_position_embeddings": 8192, "rope_parameters": {
             "rope_type": "longrope", "rope_theta": 10000.0, "long_factor": [1.5] * 8, "short_factor": [1.1] * 8}}),
         ("llama3", {"rope_parameters": {
