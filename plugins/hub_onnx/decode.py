@@ -41,6 +41,12 @@ _HOLDS: Final = {
     "double_data": {DataType.DOUBLE, DataType.COMPLEX128},
 }
 """Data that has the bytes of `raw_data`, and of which types."""
+_WHOLE: Final = {"int64_data": {DataType.INT64}, "uint64_data": {DataType.UINT32, DataType.UINT64}}
+_HELD_ELSEWHERE: Final = {
+    "int32_data": {DataType.FLOAT, DataType.DOUBLE, DataType.COMPLEX64, DataType.COMPLEX128, DataType.INT64,
+                   DataType.UINT32, DataType.UINT64},
+}  # fmt: skip
+"""Types that have, and that have not, their numbers in such fields; int32_data has all small ones."""
 
 Span = tuple[int, int]
 """Where the bytes of a field begin and end."""
@@ -369,8 +375,7 @@ class _Decoder:
             raise refuse(f"{count} numbers in {key}, at most {MAX_NUMBERS} are read so; save it with raw_data")
         numbers = np.concatenate([self.many(value) for value in values] or [np.empty(0, np.uint64)])
         bits = BITS[tensor.data_type]
-        wide = {"int32_data": 32, "int64_data": 64, "uint64_data": 64}[key]
-        if bits > wide or (key != "int32_data" and bits not in (32, 64)):
+        if tensor.data_type in _HELD_ELSEWHERE.get(key, ()) or tensor.data_type not in _WHOLE.get(key, BITS):
             raise refuse(f"number type {tensor.data_type} has no place in {key}")
         # Small numbers stand packed in bytes, each byte one number of int32_data.
         width = max(8, bits)
