@@ -25,7 +25,8 @@ def weight_of(name: str, shape: Shape, layout: str) -> Weight:
     Raises:
         PluginError: no graph uses tensors of that layout.
     """
-    way = WAYS.get(layout) or WAYS.get(layout.partition("/")[0])
-    if way is None:
+    family, _, rest = layout.partition("/")
+    way = WAYS.get(layout) or WAYS.get(family)
+    if way is None or (way is ColumnsWeight and rest not in FLOATS):
         raise PluginError(f"{layout} has no operators in ONNX", tensor=name)
     return way(name, shape, layout)

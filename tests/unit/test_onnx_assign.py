@@ -9,11 +9,12 @@ import pytest
 from made_models import DATA
 
 import hub
-from hub.api import UsageError
+from hub.api import HubError, UsageError
 from hub.plugins import registry
 from hub.recipe import rule
 from hub_onnx.carrying import carrying
 from hub_onnx.variant import Integers, Variant
+from hub_onnx.ways import weight_of
 
 SHAPE = (256, 512)
 KEPT = {
@@ -168,3 +169,12 @@ def test_a_warning_where_exact_products_are_slow():
     ):
         _, plan = planned(source, f"onnx:{to}", settings={"accuracy_level": level})
         assert any("slow in f32" in note for note in plan.notes) == warned
+
+
+@pytest.mark.parametrize(
+    "layout", ["", "onnx.columns", "onnx.columns/x", "ggml.Q4_0", "onnx.dq", "onnx.dq/4bit-g32-order-zero"]
+)
+def test_layouts_that_no_graph_uses_are_refused(layout):
+    """Files name layouts, too, in their metadata."""
+    with pytest.raises(HubError):
+        weight_of("w", (32, 32), layout)
