@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 F32 = Setting(
     "f32",
-    "loaded strictly; scales, biases, norms and embeddings cast to f32",
+    "loaded strictly, tokenizer included; scales, biases, norms and embeddings cast to f32",
     1e-5,
     "rounding of f32; 2e-7 to 7e-7 was measured",
 )
@@ -30,6 +30,8 @@ LAYERED = ("llama", "mistral")
 """Families of which it has them where layer_types says which layers do."""
 ROUNDED_ROOT = ("gemma3_text",)
 """Modules of mlx-lm that multiply embeddings with the root of their width in bf16."""
+TOKENIZER = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
+"""A folder with any of these must have a tokenizer that mlx-lm takes."""
 CODE = ("model_file", "auto_map")
 """Members of config.json that name Python files to run."""
 
@@ -61,14 +63,17 @@ class MlxLm(Check):
         from pathlib import Path
 
         import mlx.core as mx
-        from mlx_lm.utils import load_model
+        from mlx_lm import utils
 
         mx.set_default_device(mx.cpu)
         if setting.values.get("unrounded"):
             _leave_bounds()
-        model, config = load_model(Path(path), strict=True)
+        program: Any = utils
+        model, config = program.load_model(Path(path), strict=True)
         if any(name in config for name in CODE):
             raise HubError("its config.json names code to run")
+        if any((Path(path) / name).is_file() for name in TOKENIZER):
+            program.load_tokenizer(Path(path), {"trust_remote_code": False}).encode("hub")
         model.set_dtype(mx.float32)
         _widen(model)
         return _Loaded(model)
