@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from hub_onnx.model import Attribute, Initializer, Node
+from hub_onnx.model import Attribute, Graph, Initializer, Node, ValueInfo
 from hub_onnx.proto import DataType
 
 OPSET = 23
@@ -31,7 +31,6 @@ class Build:
         constants: the constants, as initializers within the file.
         opsets: version of each set of operators that the nodes need, by domain.
         scope: what stands before the names of nodes: the module that they belong to.
-        may_be_empty: whether the nodes that come now may get no tokens at all.
         accuracy_level: how onnxruntime's own products with codes compute: 0 in f32, 4 with activations of 8 bits.
     """
 
@@ -40,7 +39,6 @@ class Build:
         self.constants: list[Initializer] = []
         self.opsets = {"": OPSET}
         self.scope = ""
-        self.may_be_empty = False
         self.accuracy_level = 0
         self._counts: dict[str, int] = {}
         self._known: dict[tuple[Any, ...], str] = {}
@@ -75,6 +73,54 @@ class Build:
             inputs = inputs[:-1]
         self.nodes.append(Node(op, tuple(inputs), tuple(outputs), told, name, domain))
         return tuple(outputs)
+
+    def choose(
+        self,
+        condition: str,
+        then: Callable[[], str],
+        otherwise: Callable[[], str],
+        dims: tuple[int | None, ...],
+    ) -> str:
+        """What one of two makes, f32 of shape `dims`; only its nodes are run. Both may use all values so far.
+
+        What either makes once (`once`) is not there for others.
+        """
+        branches: dict[str, Any] = {}
+        for name, make in (("then_branch", then), ("else_branch", otherwise)):
+            outside, known = self.nodes, dict(self._known)
+            self.nodes = []
+            made = make()
+            out = ValueInfo(made, DataType.FLOAT, dims)
+            branches[name] = Attribute("graph", Graph(name, self.nodes, [], [out], []))
+            constants = {key: value for key, value in self._known.items() if key[0] == "constant"}
+            self.nodes, self._known = outside, known | constants
+        (made,) = self.emit_many("If", [condition], 1, **branches)
+        return made
+
+    def house(self, initializers: Sequence[Initializer]) -> list[Initializer]:
+        """Those that the graph itself holds. The others go to the branch that alone uses them, where onnxruntime looks
+        for weights to make one operator of."""
+        branches = [
+            (attribute.value, {value for inner in attribute.value.nodes for value in inner.inputs})
+            for node in self.nodes
+            for attribute in node.attributes.values()
+            if attribute.kind == "graph"
+        ]
+        users: dict[str, list[Graph | None]] = {}
+        for graph, used in branches:
+            for value in used:
+                users.setdefault(value, []).append(graph)
+        for node in self.nodes:
+            for value in node.inputs:
+                users.setdefault(value, []).append(None)
+        here = []
+        for tensor in initializers:
+            match users.get(tensor.name, [None]):
+                case [Graph(initializers=list() as inside)]:
+                    inside.append(tensor)
+                case _:
+                    here.append(tensor)
+        return here
 
     def once(self, key: tuple[Any, ...], make: Any) -> str:
         """What `make` gives, made only when it is asked for first; nodes that layers share."""

@@ -122,12 +122,7 @@ class CodesWeight(Weight):
                 x = build.emit("Pad", x, build.ints(0, short), "", build.ints(-1))
             lead = build.emit("Shape", x, end=-1)
             pieces = build.emit("Reshape", x, build.emit("Concat", lead, build.ints(groups, self.group), axis=0))
-        if not build.may_be_empty:
-            return build.emit("ReduceSum", pieces, build.ints(-1), keepdims=keep)
-        # Of no tokens onnxruntime's ReduceSum gives another shape, so there is one more for a moment.
-        more = build.emit("Pad", pieces, build.ints(0, 1), "", build.ints(0))
-        sums = build.emit("ReduceSum", more, build.ints(-1), keepdims=keep)
-        return build.emit("Slice", sums, build.ints(0), build.ints(-1), build.ints(0))
+        return build.emit("ReduceSum", pieces, build.ints(-1), keepdims=keep)
 
     def _offset_rows(self, build: Build, ids: str, made: str) -> str:
         """`made`, rows of codes times scales, with the offsets of their groups."""

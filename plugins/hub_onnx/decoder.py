@@ -287,23 +287,39 @@ class Decoder:
         """
         build, flat, width = self.build, self._flat(x), self._widths[x]
         scope = build.scope
-        total = build.emit(
-            "ConstantOfShape", build.emit("Shape", flat), value=_ZERO
-        )  # fmt: skip
-        for expert in range(count):
-            build.scope = scope
+        total = build.emit("ConstantOfShape", build.emit("Shape", flat), value=_ZERO)
+        wanted = self._wanted(chosen, count)
+
+        def added(expert: int, total: str) -> str:
             places = build.emit("NonZero", build.emit("Equal", chosen, build.number(expert)))
             tokens = build.emit("Gather", places, build.number(0), axis=0)
-            part = self._of(width, build.emit("Gather", flat, tokens, axis=0))
-            build.may_be_empty = True
-            made = one(expert, part)
-            build.may_be_empty = False
+            made = one(expert, self._of(width, build.emit("Gather", flat, tokens, axis=0)))
             build.scope = scope
             share = build.emit("GatherND", shares, build.emit("Transpose", places, perm=(1, 0)))
             made = build.emit("Mul", made, build.emit("Unsqueeze", share, build.ints(-1)))
-            at = build.emit("Unsqueeze", tokens, build.ints(-1))
-            total = build.emit("ScatterND", total, at, made, reduction="add")
+            return build.emit(
+                "ScatterND", total, build.emit("Unsqueeze", tokens, build.ints(-1)), made, reduction="add"
+            )
+
+        for expert in range(count):
+            build.scope = scope
+            # Numbers of tokens that only a run tells stay inside: onnxruntime compares all of them that a graph has.
+            total = build.choose(
+                build.emit("Gather", wanted, build.number(expert), axis=0),
+                lambda e=expert, t=total: added(e, t),  # type: ignore[misc]
+                lambda t=total: build.emit("Identity", t),  # type: ignore[misc]
+                (None, width),
+            )
+        build.scope = scope
         return self._of(width, build.emit("Reshape", total, build.emit("Shape", x)))
+
+    def _wanted(self, chosen: str, count: int) -> str:
+        """Whether any token chose it, for each of `count` experts, bool (experts,)."""
+        build = self.build
+        experts = build.constant(np.arange(count)[:, None], np.int64)
+        same = build.emit("Equal", build.emit("Reshape", chosen, build.ints(1, -1)), experts)
+        most = build.emit("ReduceMax", build.emit("Cast", same, to=int(DataType.FLOAT)), build.ints(-1), keepdims=0)
+        return build.emit("Cast", most, to=int(DataType.BOOL))
 
     # --------------------------------------------------------------------------------------------- single numbers
 

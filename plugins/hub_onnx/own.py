@@ -16,6 +16,7 @@ from hub_onnx.layouts import NBITS
 from hub_onnx.layouts import make as codes
 from hub_onnx.model import Initializer, ModelProto
 from hub_onnx.names import Names
+from hub_onnx.trace import scopes
 from hub_onnx.ways import weight_of
 
 KEY: Final = "hub.tensors"
@@ -31,7 +32,7 @@ def own_tensors(model: ModelProto, files: Files, names: Names) -> dict[str, Tens
     if text is None:
         return {}
     told: Mapping[str, Any] = strict_json.load_object(text.encode(), path=files.source.path)
-    held = {tensor.name: tensor for tensor in model.graph.initializers}
+    held = {tensor.name: tensor for scope in scopes(model.graph) for tensor in scope.graph.initializers}
     out = {}
     for name, layout in told.items():
         if not isinstance(layout, str):

@@ -33,6 +33,7 @@ from hub_onnx.names import Names, names_of
 from hub_onnx.own import own_tensors
 from hub_onnx.settings import CONFIG as GENAI
 from hub_onnx.settings import settings
+from hub_onnx.trace import scopes
 from hub_safetensors.hf_folder import CONFIG, read_about
 
 _OTHERS: Final = (GENAI, "ort_config.json", "quantize_config.json")
@@ -178,7 +179,7 @@ def _refuse_sizes(configured: Configured, model: ModelProto, files: Files) -> No
 def _refuse_overlaps(model: ModelProto, files: Files) -> None:
     """Two tensors may be the same bytes; they may not share some of them."""
     places: dict[str, list[tuple[int, int, Initializer]]] = {}
-    for tensor in model.graph.initializers:
+    for tensor in (tensor for scope in scopes(model.graph) for tensor in scope.graph.initializers):
         if tensor.external is not None:
             begin = tensor.external.offset
             places.setdefault(tensor.external.location, []).append((begin, begin + nbytes(tensor), tensor))

@@ -171,6 +171,8 @@ def _model(
     else:
         build = decoder.build
         build.need(opset)
-        graph = Graph("decoder", build.nodes, decoder.inputs, decoder.outputs, [*build.constants, *initializers])
+        graph = Graph(
+            "decoder", build.nodes, decoder.inputs, decoder.outputs, [*build.constants, *build.house(initializers)]
+        )
         opsets = build.opsets
     return ModelProto(IR_VERSIONS[opsets[""]], opsets, graph, metadata, "hub", metadata["hub.version"])

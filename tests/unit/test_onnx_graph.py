@@ -121,34 +121,48 @@ def test_a_layer_of_llama(tmp_path):
     assert model.ir_version == 11 and dict(model.opsets) == {"": 23}
 
 
+def branches(node):
+    return [attribute.value for attribute in node.attributes.values() if attribute.kind == "graph"]
+
+
+def runs_in_order(graph, known, every, weights):
+    """Every value is made before it is used, and once; adds the nodes and weights of a graph and those inside it."""
+    own = {value.name for value in graph.inputs} | {tensor.name for tensor in graph.initializers}
+    assert len(own) == len(graph.inputs) + len(graph.initializers) and not own & known
+    known = known | own
+    weights += graph.initializers
+    for node in graph.nodes:
+        assert {value for value in node.inputs if value} <= known, node.name
+        assert not known & set(node.outputs), node.name
+        for inside in branches(node):
+            runs_in_order(inside, known, every, weights)
+        known |= set(node.outputs)
+        every.append(node)
+    assert {value.name for value in graph.outputs} <= known
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("variant", ["f32", "f16", "4bit-g32"])
 def test_every_family_has_a_graph(name, variant, tmp_path):
     """Values are made before they are used, and once; every weight is used, and lies where nothing else does."""
-    model = graph_of(ARCH / name, variant, tmp_path)
-    graph = model.graph
-    known = {value.name for value in graph.inputs} | {tensor.name for tensor in graph.initializers}
-    assert len(known) == len(graph.inputs) + len(graph.initializers)
-    for node in graph.nodes:
-        assert {value for value in node.inputs if value} <= known, node.name
-        assert not known & set(node.outputs), node.name
-        known |= set(node.outputs)
-    assert len({node.name for node in graph.nodes}) == len(graph.nodes)
-    assert {value.name for value in graph.outputs} <= known
-    used = {value for node in graph.nodes for value in node.inputs}
-    assert {tensor.name for tensor in graph.initializers} <= used
+    graph = graph_of(ARCH / name, variant, tmp_path).graph
+    every: list[Node] = []
+    weights: list[Initializer] = []
+    runs_in_order(graph, set(), every, weights)
+    assert len({node.name for node in every}) == len(every)
+    assert {tensor.name for tensor in weights} <= {value for node in every for value in node.inputs}
     config = json.loads((ARCH / name / "config.json").read_text())
     layers = config.get("num_hidden_layers") or config["n_layer"]
     assert [value.name for value in graph.inputs[:3]] == ["input_ids", "attention_mask", "position_ids"]
     assert len(graph.inputs) == 3 + 2 * layers and len(graph.outputs) == 1 + 2 * layers
     assert graph.outputs[0].name == "logits" and graph.outputs[0].dims[-1] == config["vocab_size"]
-    outside = sorted(tensor.external for tensor in graph.initializers if tensor.external)
+    outside = sorted(tensor.external for tensor in weights if tensor.external)
     end = 0
     for one in outside:
         assert one.location == "model.onnx.data" and one.offset >= end and one.offset % 64 == 0
         assert one.length < 1 << 16 or one.offset % 4096 == 0
         end = one.offset + one.length
-    inline = [tensor for tensor in graph.initializers if tensor.inline is not None]
+    inline = [tensor for tensor in weights if tensor.inline is not None]
     assert sum(len(tensor.inline) for tensor in inline) < 1 << 14, "weights belong outside"
 
 
@@ -164,6 +178,24 @@ def test_a_cap_of_scores_is_spelled_out(tmp_path):
     counts = Counter(node.op for node in graph_of(ARCH / "gemma2", "f32", tmp_path).graph.nodes)
     layers = json.loads((ARCH / "gemma2" / "config.json").read_text())["num_hidden_layers"]
     assert not counts["Attention"] and counts["Softmax"] == layers and counts["Tanh"] == layers + 1
+
+
+@pytest.mark.parametrize("variant", ["f32", "4bit-g32", "genai-4bit-g32"])
+def test_experts_and_their_weights_are_in_branches(variant, tmp_path):
+    """onnxruntime compares all sizes that only a run tells with each other, in each graph; and it fuses codes only with
+    operators of the graph that holds them."""
+    graph = graph_of(ARCH / "mixtral", variant, tmp_path).graph
+    config = json.loads((ARCH / "mixtral" / "config.json").read_text())
+    chosen = [node for node in graph.nodes if node.op == "If"]
+    assert len(chosen) == config["num_hidden_layers"] * config["num_local_experts"]
+    assert "NonZero" not in {node.op for node in graph.nodes}
+    assert not [tensor for tensor in graph.initializers if ".experts." in tensor.name]
+    per_matrix = 1 if variant == "f32" else 2
+    for node in chosen:
+        then, otherwise = branches(node)
+        assert [inside.op for inside in otherwise.nodes] == ["Identity"]
+        assert len(then.initializers) == 3 * per_matrix
+        assert len({tensor.name.partition(".w")[0] for tensor in then.initializers}) == 1
 
 
 def test_a_tied_output_uses_the_table(tmp_path):
