@@ -8,7 +8,27 @@ import numpy as np
 import pytest
 
 from hub import reference
-from hub.api import BF16, DTYPES, F16, F32, U8, Affine, Blocks, Codebook, Const, Holding, Index, Scheme, Stored, misfit
+from hub.api import (
+    BF16,
+    DTYPES,
+    F16,
+    F32,
+    U8,
+    Affine,
+    ArrayPart,
+    Blocks,
+    Codebook,
+    Const,
+    Dense,
+    Holding,
+    Index,
+    Quantized,
+    Scheme,
+    Stored,
+    misfit,
+    rows_spec,
+)
+from hub.decoding import decode
 from hub.ir.scheme import always_fits
 from hub.layout import DENSE
 from hub.transcode import conform
@@ -192,7 +212,24 @@ def ordinary_blocks(layout, rows, columns):
     raise AssertionError("no finite blocks")
 
 
-def test_scales_that_are_shared_otherwise_are_not_promised():
-    """Of K-quants only the width of codes is widened; sharing is packed as it is or not at all."""
-    scheme = LAYOUTS["Q4_K"].scheme((1, 256))
-    assert LAYOUTS["Q5_K"].can_hold(replace(scheme, groups=Blocks((1, 64))), (1, 256)).fidelity == "lossy"
+@pytest.mark.parametrize("seed", range(8))
+def test_scales_that_are_shared_otherwise_are_found_again(seed):
+    """Of groups twice as wide, K-quants' scales are the same numbers, told twice: small multiples of one of them all."""
+    random, target = np.random.default_rng(seed), LAYOUTS["Q5_K"]
+    mine = replace(LAYOUTS["Q4_K"].scheme((1, 512)), groups=Blocks((1, 64)))
+    assert target.can_hold(mine, (4, 512)).fidelity == "exact"
+
+    def part(array, dtype):
+        return ArrayPart(array, rows_spec(dtype, array.shape))
+
+    def scales(scheme):
+        codes = random.integers(0, 64, (4, 8)).astype(np.uint8)
+        factors = (random.random((4, 1)) * 10.0 ** -random.integers(0, 8, (4, 1))).astype(np.float16)
+        return Quantized((4, 8), part(codes, U8), scheme.values, Dense(part(factors, F16)), scheme.groups)
+
+    codes = part(random.integers(0, 16, (4, 512)).astype(np.uint8), U8)
+    body = Quantized(
+        (4, 512), codes, mine.values, scales(mine.scale), mine.groups, mine.zero, scales(mine.offset)
+    )  # fmt: skip
+    packed = target.pack(conform(body, mine, target.scheme((1, 512))))
+    np.testing.assert_array_equal(target.decode(packed, (4, 512)), decode(body))
