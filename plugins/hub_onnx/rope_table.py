@@ -31,7 +31,7 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def rope_settings(scope: Scope, nodes: Sequence[Node], files: Files) -> dict[str, Any]:
-    """`rope_theta` and `rope_scaling`.
+    """`rope_theta` and `rope_scaling`, and in `rotary_dim` how many numbers of a head are turned.
 
     Raises:
         ConfigError: there is no table, or several, or settings that give it are not known.
@@ -49,7 +49,7 @@ def rope_settings(scope: Scope, nodes: Sequence[Node], files: Files) -> dict[str
     if len(found) > 1 and len(clear) > 1:
         for theta, scaling in _guesses(found, clear, tolerance):
             if np.all(np.abs(_made(theta, scaling, len(found)) - found)[clear] <= tolerance * found[clear]):
-                return {"rope_theta": theta, "rope_scaling": scaling}
+                return {"rope_theta": theta, "rope_scaling": scaling, "rotary_dim": 2 * len(found)}
     raise ConfigError("its rotary positions follow from no settings that hub knows", path=path, remedy=REMEDY)
 
 

@@ -7,12 +7,12 @@ What cannot be known for certain is refused.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 
-from hub.api import ConfigError, Tensor, known, printable
+from hub.api import Architecture, ConfigError, Tensor, known, printable
 from hub_onnx.files import Files
 from hub_onnx.model import ModelProto, Node
 from hub_onnx.names import spellings
@@ -49,29 +49,39 @@ def settings(
     decoder = told.get("decoder") if isinstance(told, dict) else None
     if not isinstance(told, dict) or not isinstance(decoder, dict):
         raise ConfigError("it has no model.decoder", path=path)
-    out: dict[str, Any] = _family(str(told.get("type", "")), path)
+    architecture = _family(str(told.get("type", "")), path)
+    out: dict[str, Any] = {"architectures": [architecture.architectures[0]], "model_type": architecture.model_type}
     out |= {key: decoder[name] for key, name in _SIZES.items() if name in decoder}
     out |= {key: told[key] for key in ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id") if key in told}
     if "context_length" in told:
         out["max_position_embeddings"] = told["context_length"]
     scope = Scope(model.graph)
-    attention = [node for node in model.graph.nodes if node.op in ("GroupQueryAttention", "MultiHeadAttention")]
-    out |= _sizes(tensors) | _attention(attention, path) | _ends(scope, files)
-    _refuse_strange(out, path)
+    out |= _sizes(tensors) | _attention(model.graph.nodes, path) | _windows(model.graph.nodes, architecture, path)
+    out |= _ends(scope, files)
+    _refuse_strange(out, architecture, path)
     eps = {round_to_f32(node.get("epsilon", 1e-5)) for node in model.graph.nodes if node.op in _NORMS}
     if len(eps) != 1:
         raise ConfigError(f"its norms have {len(eps)} values of epsilon", path=files.source.path, remedy=REMEDY)
     out["rms_norm_eps"] = eps.pop()
-    out |= rope_settings(scope, model.graph.nodes, files)
+    rope = rope_settings(scope, model.graph.nodes, files)
+    turned, head = rope.pop("rotary_dim"), out.get("head_dim")
+    if head and turned != head:
+        lines = architecture.graph.layer if architecture.graph else ()
+        if not any("rope.dim" in text for line in lines for text in line.arguments.values()):
+            raise ConfigError(
+                f"its rotary positions turn {turned} numbers of a head of {head}", path=path, remedy=REMEDY
+            )
+        out["partial_rotary_factor"] = turned / head
+    out |= rope
     return out
 
 
-def _family(word: str, path: str) -> dict[str, Any]:
-    """`architectures` and `model_type` of what genai_config.json calls a model."""
+def _family(word: str, path: str) -> Architecture:
+    """The architecture of what genai_config.json calls a model."""
     for architecture in known():
         names = {architecture.model_type, *(name.partition("For")[0].lower() for name in architecture.architectures)}
         if word.lower() in names:
-            return {"architectures": [architecture.architectures[0]], "model_type": architecture.model_type}
+            return architecture
     raise ConfigError(
         f"model type {printable(word, 40)!r} has no architecture file, and there is no config.json",
         path=path,
@@ -79,9 +89,8 @@ def _family(word: str, path: str) -> dict[str, Any]:
     )
 
 
-def _refuse_strange(settings: dict[str, Any], path: str) -> None:
+def _refuse_strange(settings: dict[str, Any], architecture: Architecture, path: str) -> None:
     """What most families leave to their sizes, and have no setting for, must be what sizes make it."""
-    (architecture,) = [one for one in known() if settings["architectures"][0] in one.architectures]
     usual = {"query_pre_attn_scalar": settings.get("head_dim"), "attn_logit_softcapping": None,
              "final_logit_softcapping": None}  # fmt: skip
     for name, value in usual.items():
@@ -109,14 +118,29 @@ def _sizes(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     return out
 
 
-def _attention(nodes: list[Node], path: str) -> dict[str, Any]:
-    """Windows, caps and scale of attention."""
+def _windows(nodes: Sequence[Node], architecture: Architecture, path: str) -> dict[str, Any]:
+    """Windows of attention, layer by layer; that there is none is said, too, since families have windows by default."""
+    windows = [max(0, node.get("local_window_size", -1)) for node in nodes if node.op == "GroupQueryAttention"]
+    if not windows:
+        if {"sliding_window", "layer_types"} & set(architecture.settings):
+            raise ConfigError("its graph does not say which layers have a window", path=path, remedy=REMEDY)
+        return {}
+    told = {
+        "sliding_window": max(windows) or None,
+        "use_sliding_window": any(windows),
+        "layer_types": ["sliding_attention" if window else "full_attention" for window in windows],
+    }
+    if len({window for window in windows if window}) > 1 or (
+        0 in windows and any(windows) and "layer_types" not in architecture.settings
+    ):
+        raise ConfigError("its layers have windows of several sizes", path=path, remedy=REMEDY)
+    return {key: value for key, value in told.items() if key in architecture.settings}
+
+
+def _attention(nodes: Sequence[Node], path: str) -> dict[str, Any]:
+    """Caps and scale of attention."""
     out: dict[str, Any] = {}
-    windows = [max(0, node.get("local_window_size", -1)) for node in nodes]
-    if any(windows):
-        out["sliding_window"] = max(windows)
-        if len(set(windows)) > 1:
-            out["layer_types"] = ["sliding_attention" if window else "full_attention" for window in windows]
+    nodes = [node for node in nodes if node.op in ("GroupQueryAttention", "MultiHeadAttention")]
     scales = {node.get("scale", 0.0) for node in nodes if node.get("scale", 0.0)}
     caps = {round_to_f32(node.get("softcap", 0.0)) for node in nodes}
     if len(scales) > 1 or len(caps) > 1:

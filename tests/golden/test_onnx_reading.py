@@ -124,3 +124,12 @@ def test_hard_links_are_files(tmp_path):
         (tmp_path / "m").mkdir(exist_ok=True)
         (tmp_path / "m" / file.name).hardlink_to(tmp_path / f"kept-{file.name}")
     assert error(tmp_path / "m", "genai-int4") < 2e-6
+
+
+def test_a_graph_without_windows_has_none_whatever_its_family_has_by_default(tmp_path):
+    """The Llama told as a Mistral, whose config.json means 4096 by leaving the window out."""
+    shutil.copytree(GOLDEN / "genai-int4", tmp_path / "m")
+    path = tmp_path / "m" / "genai_config.json"
+    path.write_text(path.read_text().replace('"llama"', '"mistral"'))
+    with hub.open(tmp_path / "m") as model:
+        assert model.config["sliding_window"] is None
