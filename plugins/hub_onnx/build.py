@@ -79,7 +79,7 @@ class Build:
         condition: str,
         then: Callable[[], str],
         otherwise: Callable[[], str],
-        dims: tuple[int | None, ...],
+        dims: tuple[int | str | None, ...],
     ) -> str:
         """What one of two makes, f32 of shape `dims`; only its nodes are run. Both may use all values so far.
 

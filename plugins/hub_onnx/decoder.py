@@ -21,6 +21,8 @@ from hub_onnx.weights import Weight
 
 BATCH, TOKENS, PAST, TOTAL = "batch_size", "sequence_length", "past_sequence_length", "total_sequence_length"
 """Names of dimensions: sequences, tokens of this call, tokens of earlier calls, and both."""
+_ROWS = "batch_size*sequence_length"
+"""The dimension of tokens of all sequences in a row."""
 _LOWEST = float(np.finfo(np.float32).min)
 """The score of what is not seen."""
 _ZERO = Attribute("tensor", Initializer("", DataType.FLOAT, (1,), inline=bytes(4)))
@@ -308,7 +310,7 @@ class Decoder:
                 build.emit("Gather", wanted, build.number(expert), axis=0),
                 lambda e=expert, t=total: added(e, t),  # type: ignore[misc]
                 lambda t=total: build.emit("Identity", t),  # type: ignore[misc]
-                (None, width),
+                (_ROWS, width),
             )
         build.scope = scope
         return self._of(width, build.emit("Reshape", total, build.emit("Shape", x)))
