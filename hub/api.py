@@ -6,7 +6,8 @@ Names here keep their meaning within one major version of `API_VERSION`.
 from __future__ import annotations
 
 from hub._version import __version__ as HUB_VERSION  # noqa: N812
-from hub.architecture import Architecture, Configured, Convention, Metadatum, configure, known
+from hub.architecture import Architecture, Configured, Convention, Metadatum, configure
+from hub.architecture import known as known_architectures
 from hub.consumer import Check, CheckEntry, Room, Session, Setting
 from hub.dtypes import BF16, DTYPES, F16, F32, F64, I8, I32, U8, U32, DType
 from hub.errors import (
@@ -149,7 +150,7 @@ __all__ = [
     "gather_rows",
     "hookimpl",
     "keeper",
-    "known",
+    "known_architectures",
     "misfit",
     "named_tokens",
     "padded",

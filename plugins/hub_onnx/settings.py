@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from hub.api import Architecture, ConfigError, Tensor, known, printable
+from hub.api import Architecture, ConfigError, Tensor, known_architectures, printable
 from hub_onnx.files import Files
 from hub_onnx.model import ModelProto, Node
 from hub_onnx.names import spellings
@@ -78,7 +78,7 @@ def settings(
 
 def _family(word: str, path: str) -> Architecture:
     """The architecture of what genai_config.json calls a model."""
-    for architecture in known():
+    for architecture in known_architectures():
         names = {architecture.model_type, *(name.partition("For")[0].lower() for name in architecture.architectures)}
         if word.lower() in names:
             return architecture
