@@ -117,9 +117,13 @@ def test_there_is_no_quantizer(model, floats) -> None:
         with pytest.raises(UsageError, match=f"no layout '{kind}'"):
             plan(floats, "gguf:q8_0", rules=[Rule("output.weight", kind)])
     planned = plan(source, "gguf:q8_0")
-    # Small codes with a plain scale move into wider ones as they are.
-    route = "repack" if kind in ("tq2_0", "q2_0") else "requantize"
-    assert {entry.route for entry in planned.entries if len(entry.tensor.shape) > 1} == {route}
+    # Whole numbers with a scale for each 32 weights move into wider codes as they are; products of scales are rounded to f16.
+    keeps = {"iq4_nl": "exact", "tq1_0": "exact", "tq2_0": "exact", "q1_0": "exact", "q2_0": "exact"}
+    keeps |= dict.fromkeys(("iq4_xs", "iq3_s", "iq3_xxs", "iq2_xxs"), "codes")
+    fidelity = keeps.get(kind, "lossy")
+    route = "requantize" if fidelity == "lossy" else "repack"
+    matrices = [entry for entry in planned.entries if len(entry.tensor.shape) > 1]
+    assert {(entry.route, entry.fidelity) for entry in matrices} == {(route, fidelity)}
 
 
 @pytest.mark.parametrize("kind", [kind for kind in FTYPES if kind not in ("mxfp4", "nvfp4")])
