@@ -56,7 +56,7 @@ from hub.microscaling import E4M3_END, E8M0, HALF_E8M0, HALF_UE4M3, TWICE_E2M1
 from hub.quantizer import Calibration, Quantizer
 from hub.recipe import Recipe, Rule
 from hub.rotary import rotary_frequencies
-from hub.schemes import scheme_of
+from hub.schemes import plain_layout, scheme_of
 from hub.tokens.encoder import Encoder
 from hub.tokens.tokenizer_json import added_tokens, named_tokens, tokenizer_json, unique_texts
 from hub.transforms import cast, concatenated, cut_rows, gather_rows, shifted, transposed
@@ -154,6 +154,7 @@ __all__ = [
     "misfit",
     "named_tokens",
     "padded",
+    "plain_layout",
     "printable",
     "refuse_strangers",
     "rotary_frequencies",

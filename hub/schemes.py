@@ -18,3 +18,15 @@ def scheme_of(tensor: Tensor) -> Scheme | DType:
     if isinstance(tensor.body, Dense):
         return tensor.body.part.spec.dtype
     return registry().layout(tensor.layout).scheme(tensor.shape)
+
+
+def plain_layout(tensor: Tensor) -> str:
+    """The layout of plain numbers that keeps every weight of a tensor.
+
+    That is its own number type, also of floats that lie otherwise than row by row, and `f32` of codes.
+
+    Raises:
+        UsageError: its layout is not registered.
+    """
+    scheme = scheme_of(tensor)
+    return scheme.name if isinstance(scheme, DType) else "f32"

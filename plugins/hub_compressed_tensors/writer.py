@@ -15,14 +15,16 @@ from hub.api import (
     Configured,
     Laid,
     Model,
-    Packed,
     PlannedFile,
     Request,
+    Scheme,
     Tensor,
     Tokenizer,
     UsageError,
     Writer,
+    plain_layout,
     printable,
+    scheme_of,
 )
 from hub_compressed_tensors.collect import G_IDX, GLOBAL, PACKED, SCALE, SHAPE, WEIGHT, ZERO
 from hub_compressed_tensors.form import parse
@@ -102,8 +104,8 @@ def _assignment(tensor: Tensor, variant: Variant, request: Request, linear: bool
         variant, linear = Variant.parse(word.lower()), True
         if not tensor.name.endswith(".weight") or len(tensor.shape) != 2:
             raise UsageError(f"{printable(tensor.name)} is no matrix that compressed-tensors could quantize")
-    packed = isinstance(tensor.body, Packed)
-    if linear or (packed and variant.word == KEEP and tensor.layout.startswith("ct.")):
+    coded = isinstance(scheme_of(tensor), Scheme)
+    if linear or (coded and variant.word == KEEP and tensor.layout.startswith("ct.")):
         layout, reason = variant.layout(tensor)
         unfit = make(layout).fits(tensor.shape) if layout else None
         if unfit and variant.word != KEEP:
@@ -112,11 +114,12 @@ def _assignment(tensor: Tensor, variant: Variant, request: Request, linear: bool
             return Assignment(tensor, layout, reason, bool(reason))
         if variant.word != KEEP:
             return Assignment(tensor, _plain(tensor), reason, True)
-    return Assignment(tensor, _plain(tensor), "the only float that is exact" if packed else "")
+    return Assignment(tensor, _plain(tensor), "the only float that is exact" if coded else "")
 
 
 def _plain(tensor: Tensor) -> str:
-    return "f32" if isinstance(tensor.body, Packed) or tensor.layout not in SPELLED else tensor.layout
+    plain = plain_layout(tensor)
+    return plain if plain in SPELLED else "f32"
 
 
 def _weights(tensor: Laid) -> list[Weight]:

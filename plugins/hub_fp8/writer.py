@@ -17,7 +17,6 @@ from hub.api import (
     DType,
     Laid,
     Model,
-    Packed,
     PlannedFile,
     Request,
     Scheme,
@@ -26,6 +25,7 @@ from hub.api import (
     Tokenizer,
     UsageError,
     Writer,
+    plain_layout,
     printable,
     scheme_of,
 )
@@ -66,8 +66,8 @@ class Fp8Writer(Writer):
             elif word is not None:
                 made.append(Assignment(tensor, word.lower(), "as the user asked"))
             else:
-                packed = isinstance(tensor.body, Packed) or tensor.layout not in SPELLED
-                made.append(Assignment(tensor, "f32" if packed else tensor.layout))
+                plain = plain_layout(tensor)
+                made.append(Assignment(tensor, plain if plain in SPELLED else "f32"))
         if not any(one.layout.startswith(_FAMILY) for one in made):
             raise UsageError("no tensor of the model would be quantized")
         return made, []

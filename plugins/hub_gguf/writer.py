@@ -22,6 +22,7 @@ from hub.api import (
     UsageError,
     Writer,
     padded,
+    plain_layout,
     printable,
 )
 from hub_gguf.factors import name_of, orphans, scale_spec
@@ -82,7 +83,8 @@ class GgufWriter(Writer):
             return Assignment(tensor, tensor.layout)
         if isinstance(tensor.body, Packed) and (layout := held(tensor)):
             return Assignment(tensor, layout)
-        return Assignment(tensor, "f32", "vectors are f32" if vector else "")
+        plain = plain_layout(tensor)
+        return Assignment(tensor, "f32" if vector or not type_of(plain) else plain, "vectors are f32" if vector else "")
 
     def lay_out(
         self,

@@ -22,11 +22,13 @@ from hub.api import (
     Recipe,
     Request,
     Rule,
+    Scheme,
     Tensor,
     Tokenizer,
     UsageError,
     Writer,
     cast,
+    plain_layout,
     printable,
     scheme_of,
 )
@@ -192,7 +194,7 @@ def _kept(tensor: Tensor, request: Request) -> Assignment:
     word = request.recipe.layout_for(tensor.name, tensor.stored_name)
     if word is not None:
         return _ruled(tensor, word, "f16")
-    if not _is_matrix(tensor) or not isinstance(tensor.body, Packed):
+    if not _is_matrix(tensor) or not isinstance(scheme_of(tensor), Scheme):
         return Assignment(tensor, _plain(tensor))
     layout = kept(tensor)
     if layout:
@@ -222,12 +224,14 @@ def _is_matrix(tensor: Tensor) -> bool:
 
 
 def _is_float(tensor: Tensor) -> bool:
-    return isinstance(tensor.body, Packed) or is_plain_float(scheme_of(tensor))
+    scheme = scheme_of(tensor)
+    return isinstance(scheme, Scheme) or is_plain_float(scheme)
 
 
 def _plain(tensor: Tensor) -> str:
-    """The layout of a tensor that is not quantized: its own; f32 of codes, and of what MLX does not compute with."""
-    return "f32" if isinstance(tensor.body, Packed) or tensor.layout == "f64" else tensor.layout
+    """The layout of a tensor that is not quantized: f32 also of what MLX does not compute with."""
+    plain = plain_layout(tensor)
+    return "f32" if plain == "f64" else plain
 
 
 def _float_type(tensors: Iterable[Tensor]) -> str:

@@ -11,14 +11,16 @@ from hub.api import (
     Configured,
     Laid,
     Model,
-    Packed,
     PlannedFile,
     Request,
+    Scheme,
     Tensor,
     Tokenizer,
     UsageError,
     Writer,
+    plain_layout,
     printable,
+    scheme_of,
 )
 from hub_mxfp4.layouts import Blocks32
 from hub_mxfp4.reader import BLOCKS, BYTES, SCALES
@@ -86,9 +88,10 @@ def _assignment(tensor: Tensor, expert: bool, request: Request) -> Assignment:
     reason = Blocks32().fits(tensor.shape) if expert else None
     if expert and reason is None:
         return Assignment(tensor, Blocks32.name)
-    if isinstance(tensor.body, Packed) or tensor.layout not in SPELLED:
+    plain = plain_layout(tensor)
+    if isinstance(scheme_of(tensor), Scheme) or plain not in SPELLED:
         return Assignment(tensor, "f32", reason or "the only float that is exact", reason is not None)
-    return Assignment(tensor, tensor.layout, reason or "", reason is not None)
+    return Assignment(tensor, plain, reason or "", reason is not None)
 
 
 def _weights(tensor: Laid) -> list[Weight]:

@@ -13,14 +13,16 @@ from hub.api import (
     Configured,
     Laid,
     Model,
-    Packed,
     PlannedFile,
     Request,
+    Scheme,
     Tensor,
     Tokenizer,
     UsageError,
     Writer,
+    plain_layout,
     printable,
+    scheme_of,
 )
 from hub_safetensors.new_folder import lay_out_folder
 from hub_safetensors.serialize import SPELLED, Weight
@@ -87,9 +89,8 @@ def _assignment(tensor: Tensor, request: Request) -> Assignment:
                 f"known: {', '.join(FLOATS)}"
             )
         return Assignment(tensor, word.lower(), "as the user asked")
-    if isinstance(tensor.body, Packed) or tensor.layout not in SPELLED:
-        wanted = request.variant if request.variant in FLOATS else "f32"
-        return Assignment(tensor, wanted, "" if request.variant in FLOATS else "the only float that is exact")
-    if request.variant in FLOATS and tensor.layout in _ALL_FLOATS:
+    plain = plain_layout(tensor)
+    coded = isinstance(scheme_of(tensor), Scheme) or plain not in SPELLED
+    if request.variant in FLOATS and (coded or plain in _ALL_FLOATS):
         return Assignment(tensor, request.variant)
-    return Assignment(tensor, tensor.layout)
+    return Assignment(tensor, "f32", "the only float that is exact") if coded else Assignment(tensor, plain)
