@@ -141,8 +141,11 @@ class _Decoder:
                 raise self.fail(f"{key} of {name} has wire type {wire_type}, it must be {wanted}", at)
             if field.repeated:
                 out.setdefault(key, []).append(value)
-            else:
-                out[key] = value
+                continue
+            if field.message and key in out:
+                # Readers are to make one message of all of them, and some take the last.
+                raise self.fail(f"{name} has two messages {key}, one is allowed", span[0])
+            out[key] = value
         return out
 
     def text(self, span: Span | None, what: str, limit: int = MAX_TEXT) -> str:
@@ -232,19 +235,28 @@ class _Decoder:
             [self.node(one, depth) for one in told.get("node", ())],
             [self.value_info(one) for one in told.get("input", ())],
             [self.value_info(one) for one in told.get("output", ())],
-            [self.tensor(one) for one in told.get("initializer", ())],
+            [self.initializer(one) for one in told.get("initializer", ())],
         )
 
     def node(self, span: Span, depth: int) -> Node:
         told = self.message("NodeProto", span)
-        attributes = {}
+        attributes: dict[str, Attribute] = {}
+        named = set()
         for one in told.get("attribute", ()):
             name, attribute = self.attribute(one, depth)
+            if name in named:
+                raise self.fail(
+                    f"attribute {printable(name, 40)!r} is there twice; which is meant cannot be known", one[0]
+                )
+            named.add(name)
             if attribute is not None:
                 attributes[name] = attribute
         domain = self.text(told.get("domain"), "a domain")
+        op = self.text(told.get("op_type"), "an operator's type")
+        if not op:
+            raise self.fail("a node without an operator", span[0])
         return Node(
-            self.text(told.get("op_type"), "an operator's type"),
+            op,
             tuple(self.text(one, "the name of a value") for one in told.get("input", ())),
             tuple(self.text(one, "the name of a value") for one in told.get("output", ())),
             attributes,
@@ -310,6 +322,12 @@ class _Decoder:
 
     # Tensors
 
+    def initializer(self, span: Span) -> Initializer:
+        made = self.tensor(span)
+        if not made.name:
+            raise self.fail("an initializer without a name", span[0])
+        return made
+
     def tensor(self, span: Span) -> Initializer:
         told = self.message("TensorProto", span)
         name = self.text(told.get("name"), "a tensor's name")
@@ -333,7 +351,10 @@ class _Decoder:
         if count is None:
             raise refuse(f"shape {list(dims)} has more numbers than any file")
         size = -(-count * bits // 8)
-        if _signed(told.get("data_location", 0)) == EXTERNAL:
+        location = told.get("data_location", 0)
+        if location not in (0, EXTERNAL):
+            raise refuse(f"data_location is {location}, known are 0 and {EXTERNAL}")
+        if location == EXTERNAL:
             if "raw_data" in told or any(key in told for key in _DATA):
                 raise refuse("it lies in another file, and has data here, too; which is meant cannot be known")
             return replace(tensor, external=self.external(told.get("external_data", ()), refuse))

@@ -45,10 +45,12 @@ def rope_settings(scope: Scope, nodes: Sequence[Node], files: Files) -> dict[str
         )
     found = _frequencies(tables[0], files)
     tolerance = 5e-7 if tables[0].data_type == DataType.FLOAT else 3e-3
-    clear = np.flatnonzero(found > (1e-30 if tolerance < 1e-3 else 2e-3))
+    least = 1e-30 if tolerance < 1e-3 else 2e-3
+    clear, told = np.flatnonzero(found > least), np.maximum(found, least)
     if len(found) > 1 and len(clear) > 1:
         for theta, scaling in _guesses(found, clear, tolerance):
-            if np.all(np.abs(_made(theta, scaling, len(found)) - found)[clear] <= tolerance * found[clear]):
+            made = np.maximum(_made(theta, scaling, len(found)), least)
+            if np.all(np.abs(made - told) <= tolerance * told):
                 return {"rope_theta": theta, "rope_scaling": scaling, "rotary_dim": 2 * len(found)}
     raise ConfigError("its rotary positions follow from no settings that hub knows", path=path, remedy=REMEDY)
 
@@ -72,13 +74,16 @@ def _frequencies(table: Initializer, files: Files) -> Array:
 
 def _guesses(found: Array, clear: Any, tolerance: float) -> Iterator[tuple[float, dict[str, Any] | None]]:
     half, last, first = len(found), int(clear[-1]), found[0]
+    if clear[0] != 0:
+        return  # rotary positions begin with the largest frequency
     digits = range(1, 10 if tolerance < 1e-3 else 3)
     for theta in _thetas(found[last] / first, last, half, digits):
         yield theta, None if abs(first - 1) <= tolerance else {"rope_type": "linear", "factor": _short(1 / first)}
     if tolerance > 1e-3:
         return  # too coarse to tell three settings apart
     # Frequencies at the end are all divided by the same, those at the beginning by nothing.
-    for ratio, i in ((found[last] / found[last - 1], 1), *((found[i], i) for i in map(int, clear[1:8]))):
+    neighbour = found[last] / found[last - 1] if clear[-2] == last - 1 else 0.0
+    for ratio, i in ((neighbour, 1), *((found[i], i) for i in map(int, clear[1:8]))):
         for theta in _thetas(ratio, i, half, digits):
             factor = _short(theta ** (-last / half) / found[last])
             if 1 < factor < 1e4:

@@ -328,3 +328,36 @@ def test_what_hub_wrote_is_not_believed_after_a_change(tmp_path):
     out = accepted("inspect", folder)
     assert "what hub once wrote of its tensors does not hold any more" in out
     assert "onnx.dq/8bit-channel-zero-signed" in out
+
+
+TENSOR = wire.integer(2, 1) + wire.text(8, "t")
+NODE_FIELDS = wire.text(2, "y") + wire.text(4, "MatMul")
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        # Which of two counts depends on who reads: protobuf makes one of both messages.
+        (wire.data(7, b"") + wire.data(7, b""), "ModelProto has two messages graph"),
+        (wire.data(7, wire.data(1, NODE_FIELDS + wire.data(5, wire.text(1, "axis")) * 2)), "'axis' is there twice"),
+        (wire.data(7, wire.data(5, TENSOR + wire.integer(14, (1 << 32) + 1))), "data_location is 4294967297"),
+        # What nothing can use is not collected either.
+        (wire.data(7, wire.data(1, b"") * 1000), "a node without an operator"),
+        (wire.data(7, wire.data(5, wire.integer(1, 0) + wire.integer(2, 1)) * 1000), "an initializer without a name"),
+    ],
+)
+def test_messages_that_readers_take_for_different_things(tmp_path, model, words):
+    data = wire.integer(1, 10) + model + wire.data(8, wire.integer(2, 21))
+    (tmp_path / "model.onnx").write_bytes(data)
+    refused("inspect", "--from", "onnx", tmp_path / "model.onnx", names=["model.onnx", words], offset=True)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("at", [0, 6, 7])
+def test_rotary_positions_with_a_frequency_of_zero(folder, at):
+    sines = next(tensor for tensor in read(folder).graph.initializers if tensor.name == "sin_cache")
+    assert sines.dims[1] == 8
+    with open(folder / "model.onnx.data", "r+b") as file:
+        file.seek(sines.external.offset + (sines.dims[1] + at) * 4)
+        file.write(bytes(4))
+    refused("inspect", folder, names=["its rotary positions follow from no settings", "model.onnx"])
