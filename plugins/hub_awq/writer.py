@@ -39,7 +39,9 @@ class AwqWriter(Writer):
             return layout_of(told).fits(tensor.shape)
 
         usual = Parameters(BITS, 128)
-        choice = choose(tensors, configured, request, (BITS,), usual=usual, order=False, layout_of=layout_of)
+        choice = choose(
+            tensors, configured, request, (BITS,), usual=usual, order=False, layout_of=layout_of, format="awq"
+        )
         return assignments(tensors, configured, request, choice, spell, fits, format="awq"), list(choice.notes)
 
     def lay_out(

@@ -28,7 +28,7 @@ from hub_compressed_tensors.form import Form
 from hub_compressed_tensors.layouts import make
 
 KEEP: Final = "keep"
-_INTS: Final = re.compile(r"([2-8])bit(?:-g([1-9][0-9]{0,5})|-(channel))?(?:-(a?sym))?")
+_INTS: Final = re.compile(r"([2-8])bit(?:-g(all|[1-9][0-9]{0,5})|-(channel))?(?:-(a?sym))?")
 _FIXED: Final = {"nvfp4": "ct.nvfp4", "mxfp4": "ct.mxfp4"}
 _FLOATS: Final = {
     "fp8": Blocks((1, 0)), "fp8-channel": Blocks((1, 0)), "fp8-tensor": Blocks((0, 0)), "fp8-block": Blocks((128, 128)),
@@ -70,7 +70,8 @@ class Variant:
                 "4bit-g128, 8bit and the like, from 2 bits on, with -channel, -sym or -asym behind"
             )
         bits, group, _, kind = found.groups()
-        return cls(word, int(bits), Blocks((1, int(group or 0))), None if kind is None else kind == "asym")
+        across = 0 if group in (None, "all") else int(group)
+        return cls(word, int(bits), Blocks((1, across)), None if kind is None else kind == "asym")
 
     def layout(self, tensor: Tensor) -> tuple[str, str]:
         """The layout for a matrix, and why it is not what the word says; "" for the first where there is none."""

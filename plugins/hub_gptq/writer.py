@@ -64,7 +64,7 @@ class GptqWriter(Writer):
 
         choice = choose(
             tensors, configured, request, WIDTHS, usual=Parameters(4, 128, symmetric=True), order=True,
-            layers=linear_layers(configured) | turned, layout_of=layout_of,
+            layers=linear_layers(configured) | turned, layout_of=layout_of, format="gptq",
         )  # fmt: skip
         made = assignments(tensors, configured, request, choice, spell, fits, format="gptq")
         made = [

@@ -34,10 +34,11 @@ def hub_formats() -> list[Format]:
             variants={
                 "f32": "plain operators and 32-bit floats, computed in 32 bits",
                 "f16": "16-bit floats, computed in 32 bits",
+                "bf16": "the same, bfloat16",
                 "4bit-g32": "4-bit codes, 32 weights to a scale; groups of 16, 64 and 128 are spelled alike",
                 "8bit-g32": "8-bit codes; -sym or -asym behind any says whether groups have zero points",
                 "genai": "onnxruntime's own operators, for onnxruntime-genai; codes as the source has them",
-                "genai-f16": "the same with 16-bit floats",
+                "genai-f16": "the same with 16-bit floats; genai-bf16 and genai-f32 are spelled alike",
                 "genai-4bit-g32": "the same with 4-bit codes, and so on",
                 "weights": "weights without a graph, as the source has them, for families that have none",
             },

@@ -61,7 +61,8 @@ class Variant:
         matrices = word if word in FLOATS else Integers.parse(word)
         if (word and matrices is None) or text.endswith("-"):
             raise UsageError(
-                f"no variant {printable(text)!r}; there are f32, f16, and codes as 4bit-g32, 8bit-g32, 8bit-g128-sym "
-                "or 4bit-g64-asym; genai and weights, which keep the source's, and genai-f16, genai-4bit-g32 and so on"
+                f"onnx has no variant {printable(text)!r}; known: f32, f16, bf16, and codes as 4bit-g32, 8bit-g32, "
+                "8bit-g128-sym or 4bit-g64-asym; genai and weights, which keep the source's, and genai-f16, "
+                "genai-4bit-g32 and so on"
             )
         return cls(flavour, matrices)

@@ -66,6 +66,7 @@ def choose(
     order: bool,
     layers: frozenset[str] | None = None,
     layout_of: Callable[[Parameters], Layout],
+    format: str,
 ) -> Choice:
     """Resolve a variant such as `4bit-g128-sym`, `4bit-g128` or none at all.
 
@@ -75,6 +76,7 @@ def choose(
         order: whether the format can tell groups by an index.
         layers: the matrices that may be quantized, where these are not those of class Linear.
         layout_of: the layout for parameters; it tells whether offsets can be zero points.
+        format: its name, for messages.
 
     Raises:
         UsageError: a variant that the format does not have, or a model whose layers are not known.
@@ -82,7 +84,7 @@ def choose(
     layers = linear_layers(configured) if layers is None else layers
     if not layers:
         raise UsageError("which of its tensors are layers' matrices is not known of this architecture")
-    asked = _asked(request.variant, widths)
+    asked = _asked(request.variant, widths, format)
     schemes = {t.name: scheme_of(t) for t in tensors if is_linear(t.name, layers, configured)}
     found = {
         t.name: (t, told) for t in tensors if (told := _told(schemes.get(t.name), t, widths, layout_of)) is not None
@@ -148,6 +150,9 @@ def assignments(
             )
         else:
             made.append(Assignment(tensor, floats(tensor)))
+    left = next((one for one in made if one.fallback), None)
+    if left is not None and not any(one.layout.startswith(f"{format}.") for one in made):
+        raise UsageError(f"no tensor would be {format}'s: {printable(left.tensor.name)}: {left.reason}")
     return made
 
 
@@ -160,17 +165,22 @@ def floats(tensor: Tensor) -> str:
     return "f16" if len(tensor.shape) > 1 else "f32"
 
 
-def _asked(variant: str, widths: Collection[int]) -> Parameters | None:
+def _asked(variant: str, widths: Collection[int], format: str) -> Parameters | None:
     if not variant:
         return None
     try:
         asked = Parameters.parse(variant)
     except UsageError:
         asked = None
-    if asked is None or asked.bits not in widths or asked.ordered or asked.scale != "f16":
+    if variant.endswith("order"):
         raise UsageError(
-            f"no variant {printable(variant)!r}; variants are spelled as 4bit-g128, 4bit-g128-sym, 4bit-g128-asym or "
-            f"4bit-channel, with {', '.join(map(str, widths))} bits and any group"
+            f"{format} has no variant {printable(variant)!r}: an order of columns comes from calibrated codes of the "
+            "source, which keep theirs where the format tells it; floats are rounded without"
+        )
+    if asked is None or asked.bits not in widths or asked.scale != "f16":
+        raise UsageError(
+            f"{format} has no variant {printable(variant)!r}; variants are spelled as 4bit-g128, 4bit-g128-sym, "
+            f"4bit-g128-asym or 4bit-channel, with {', '.join(map(str, widths))} bits and any group"
         )
     return asked
 

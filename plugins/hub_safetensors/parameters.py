@@ -9,7 +9,7 @@ from typing import Final
 
 from hub.api import DTYPES, U8, Affine, Blocks, Const, Index, Scheme, Stored, UsageError, printable
 
-_PATTERN: Final = re.compile(r"([1-8])bit-(?:g([1-9]\d{0,8})|channel)(-a?sym)?(-order)?(-bf16|-f32)?")
+_PATTERN: Final = re.compile(r"([1-8])bit-(?:g(all|[1-9]\d{0,8})|channel)(-a?sym)?(-order)?(-bf16|-f32)?")
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Parameters:
 
     @classmethod
     def parse(cls, text: str) -> Parameters:
-        """The parameters that `text` spells; `-asym` may be said and is what saying nothing means.
+        """The parameters that `text` spells; `-asym` may be said and is what saying nothing means, `gall` is `channel`.
 
         Raises:
             UsageError: it spells none.
@@ -48,7 +48,8 @@ class Parameters:
                 f"{printable(text, 60)!r} is not BITSbit-gGROUP or BITSbit-channel, and perhaps -sym or -asym behind it"
             )
         bits, group, kind, order, scale = found.groups()
-        return cls(int(bits), int(group or -1), kind == "-sym", order is not None, (scale or "-f16")[1:])
+        across = -1 if group in (None, "all") else int(group)
+        return cls(int(bits), across, kind == "-sym", order is not None, (scale or "-f16")[1:])
 
     @property
     def middle(self) -> int:

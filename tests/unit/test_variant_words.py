@@ -1,0 +1,42 @@
+"""Words behind the colon that formats with codes in groups share, and what is said of those that they lack."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from made_models import TINY
+
+import hub
+from hub.errors import UsageError
+
+
+def layouts(path: Path, to: str) -> set[str]:
+    with hub.open(path) as model:
+        return {entry.layout for entry in hub.plan(model, to=to).entries}
+
+
+@pytest.mark.parametrize("to", ["gptq:4bit", "awq:4bit", "compressed-tensors:4bit"])
+@pytest.mark.parametrize("kind", ["", "-sym", "-asym"])
+def test_a_group_of_all_is_a_scale_for_each_row(to: str, kind: str) -> None:
+    assert layouts(TINY, f"{to}-gall{kind}") == layouts(TINY, f"{to}-channel{kind}")
+
+
+@pytest.mark.parametrize("format", ["gptq", "awq", "compressed-tensors", "mlx", "onnx", "gguf", "safetensors", "fp8"])
+def test_a_word_that_is_none_is_refused_with_the_formats_name(format: str) -> None:
+    with pytest.raises(UsageError, match=rf"^{format} has no variant '99bit-g7'; "):
+        layouts(TINY, f"{format}:99bit-g7")
+
+
+@pytest.mark.parametrize("format", ["gptq", "awq"])
+def test_an_order_of_columns_is_not_made_up(format: str) -> None:
+    with pytest.raises(UsageError, match=f"^{format} has no variant '4bit-g64-actorder': .*calibrated"):
+        layouts(TINY, f"{format}:4bit-g64-actorder")
+
+
+def test_a_folder_of_codes_without_any_is_refused() -> None:
+    with pytest.raises(
+        UsageError, match=r"^no tensor would be awq's: model.layers.0.*: rows of \d+ are not a multiple"
+    ):
+        layouts(TINY, "awq:4bit-g100")
+    assert any(layout.startswith("awq.") for layout in layouts(TINY, "awq:4bit-g48"))  # some do have such rows
