@@ -203,7 +203,9 @@ def naming(tensor: Tensor) -> Iterator[None]:
     try:
         yield
     except HubError as error:
-        span = next((part.span for part in tensor.parts.values() if part.span), None)
+        # Of a tensor put together from several the file of its first row.
+        spans = (part.span or part.place(0, 0, 1).span for part in tensor.parts.values())
+        span = next(filter(None, spans), None)
         raise error.at(path=span.source.path if span else None, tensor=tensor.stored_name) from None
 
 

@@ -275,7 +275,8 @@ class Join(ABC):
             raise ConfigError(f"{error.message} ({len(tensors)} tensors, up to {last.stored_name})",
                               tensor=first.stored_name) from None  # fmt: skip
         body = with_parts(first, parts, shape)
-        stored = first.stored_name if len(tensors) == 1 else f"{first.stored_name} to {last.stored_name}"
+        # One name where a stack was cut up before.
+        stored = " to ".join(dict.fromkeys((first.stored_name, last.stored_name)))
         return Tensor(first.name, shape, body, (*first.derived, self.name), stored)
 
     def _prepared(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:

@@ -128,7 +128,11 @@ CASES = {
     "a scale that is no number": ("4bit-g64", filled("scales", b"\xff\x7f"), ("k_proj", "not finite")),
     "a bias that is infinite": ("4bit-g64", filled("biases", b"\x80\x7f"), ("k_proj", "not finite")),
     "mxfp4 with biases": ("mxfp4", added("biases", "BF16", [128, 8], bytes(2048)), ("k_proj.biases", "mxfp4")),
-    "mxfp4 with a global scale": ("mxfp4", added("global_scale", "F32", [1], bytes(4)), ("k_proj.global_scale", "mxfp4")),
+    "mxfp4 with a global scale": (
+        "mxfp4",
+        added("global_scale", "F32", [1], bytes(4)),
+        ("k_proj.global_scale", "mxfp4"),
+    ),
     "mxfp4 with scales of floats": ("mxfp4", typed("scales", "F8_E4M3"), ("k_proj.scales", "f8_e4m3")),
     "mxfp8 with a scale that is none": ("mxfp8", filled("scales", b"\xff"), ("k_proj", "0xff")),
     "nvfp4 with a negative scale": ("nvfp4", filled("scales", b"\x80"), ("k_proj", "0x7f")),
@@ -183,3 +187,17 @@ def test_without_mode_or_with_groups_that_are_null(broken, made):
 
     with hub.open(broken("4bit-g64", change)) as model:
         assert model.tensors[f"{PREFIX}.weight"].layout == "mlx.affine/4bit-g64-bf16"
+
+
+def test_experts_on_their_way_into_another_stack_name_their_file(tmp_path):
+    hub.convert(TINY.parent / "arch" / "qwen3_moe", tmp_path / "m", to="mlx:nvfp4", verify="none")
+    module = "model.layers.1.mlp.switch_mlp.gate_proj"
+    config, tensors = read(tmp_path / "m")
+    dtype, shape, data = tensors[f"{module}.scales"]
+    tensors[f"{module}.scales"] = (dtype, shape, data[:9] + b"\x7f" + data[10:])
+    write(tmp_path / "m", config, tensors)
+    line = refused(
+        "convert", "-q", "--to", "gguf:q8_0", tmp_path / "m", tmp_path / "out.gguf", tensor=f"{module}.weight"
+    )
+    assert "model.safetensors: tensor" in line
+    assert not (tmp_path / "out.gguf").exists()
