@@ -441,7 +441,7 @@ class Collector:
         for spelled in (vector.traced.tensor.name, f"{scope}.{vector.role}" if scope else ""):
             name = self.names.canonical(spelled) if spelled else None
             shape = self._wanted(name) if name else None
-            if name is not None and (shape is None or len(shape) == 1):
+            if name is not None and name.endswith(f".{vector.role}") and (shape is None or len(shape) == 1):
                 return name
         return None
 

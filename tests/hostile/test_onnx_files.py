@@ -361,3 +361,14 @@ def test_rotary_positions_with_a_frequency_of_zero(folder, at):
         file.seek(sines.external.offset + (sines.dims[1] + at) * 4)
         file.write(bytes(4))
     refused("inspect", folder, names=["its rotary positions follow from no settings", "model.onnx"])
+
+
+def test_the_weight_of_a_norm_as_the_bias_of_another(folder):
+    """It is known by its name, and would be passed over as the weight that it is elsewhere."""
+    norm = "/model/layers.0/post_attention_layernorm/SkipLayerNorm"
+
+    def biased(node):
+        given = (*node.inputs, "model.layers.1.post_attention_layernorm.weight")
+        return [replace(node, inputs=given) if node.name == norm else node]
+
+    refused("inspect", changed(folder, nodes=biased), names=["has no name that the architecture knows", norm])
