@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hub.consumers.titles import title
 from hub.errors import printable
 
 if TYPE_CHECKING:
@@ -211,11 +212,11 @@ def answers(logits: Mapping[str, Any]) -> None:
 def consumed(found: Sequence[Mapping[str, Any]]) -> None:
     """Print what other programs made of an output."""
     for item in found:
-        title = f"{item['name']} {printable(item['version'] or '', 40)}".strip()
+        name = printable(title(item), 120)
         if item["fault"]:
-            click.echo(f"{title}: {printable(item['fault'], 400)}")
+            click.echo(f"{name}: {printable(item['fault'], 400)}")
         for run in item["runs"]:
-            lead = f"{title}, {run['setting']}: "
+            lead = f"{name}, {run['setting']}: "
             if run["relative_error"] is None:
                 click.echo(f"{lead}{printable(run['fault'] or 'not compared', 400)}")
                 continue

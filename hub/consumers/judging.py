@@ -20,6 +20,7 @@ from hub.consumer import Setting
 from hub.consumers import process
 from hub.consumers.choosing import Chosen
 from hub.consumers.rounding import round_inputs
+from hub.consumers.titles import title
 from hub.errors import HubError, printable
 from hub.io.npz import NpzRows
 from hub.ir.model import Model
@@ -76,10 +77,10 @@ class Asked:
 
     def wrong(self) -> list[str]:
         """A sentence for everything that is wrong."""
-        title = f"{self.chosen.entry.name} {printable(self.version or '', 40)}".strip()
+        name = printable(title(self.data()), 120)
         if self.refused:
-            return [f"{title}: {self.refused}"]
-        return [f"{title}, {ran.setting.name}: {ran.fault}" for ran in self.runs if ran.fault]
+            return [f"{name}: {self.refused}"]
+        return [f"{name}, {ran.setting.name}: {ran.fault}" for ran in self.runs if ran.fault]
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from hub.consumers.titles import title
 from hub.page.markup import Child, Markup, tag
 from hub.page.names import shortened
 from hub.page.tables import capped, section, table
@@ -57,7 +58,7 @@ def _rows(item: Mapping[str, Any]) -> Iterator[list[Child]]:
 
 
 def _title(item: Mapping[str, Any]) -> str:
-    return shortened(f"{item.get('name') or ''} {item.get('version') or ''}".strip(), 120)
+    return shortened(title(item), 120)
 
 
 def _members(found: Any) -> list[Mapping[str, Any]]:
