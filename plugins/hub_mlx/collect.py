@@ -59,6 +59,13 @@ def collect(
 
 def _look_at_list(settings: Settings, found: Collection[str], tensors: Mapping[str, Tensor], notes: list[str]) -> None:
     """What the list of modules says of others than those that are quantized."""
+    for module, value in settings.unread.items():
+        if f"{module}.{CODES}" in tensors:
+            raise ConfigError(
+                f"how {printable(module, 120)} is quantized must be an object, true or false, "
+                f"found {type(value).__name__}",
+                path=settings.path,
+            )
     strangers = []
     for module, told in settings.modules.items():
         if told is None or module in found:

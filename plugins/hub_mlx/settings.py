@@ -53,11 +53,13 @@ class Settings:
         path: the file it stands in.
         usual: of modules that are not listed.
         modules: of those that are, by path; None for one that is said not to be quantized.
+        unread: other members, which mlx-lm does not look at unless one is the path of a module.
     """
 
     path: str
     usual: Told
     modules: Mapping[str, Told | None] = field(default_factory=dict)
+    unread: Mapping[str, Any] = field(default_factory=dict)
 
 
 def settings_of(config: Mapping[str, Any], path: str) -> Settings | None:
@@ -77,6 +79,7 @@ def settings_of(config: Mapping[str, Any], path: str) -> Settings | None:
         raise ConfigError(f"{key} has a quant_method, so its settings are another format's", path=path)
     usual = _told(Members(values, path, key), None)
     modules: dict[str, Told | None] = {}
+    unread: dict[str, Any] = {}
     for name, value in values.items():
         if name in _OWN:
             continue
@@ -84,7 +87,9 @@ def settings_of(config: Mapping[str, Any], path: str) -> Settings | None:
             modules[name] = usual if value else None
         elif isinstance(value, dict):
             modules[name] = _told(Members(value, path, f"{key}.{name}"), usual)
-    return Settings(path, usual, modules)
+        else:
+            unread[name] = value
+    return Settings(path, usual, modules, unread)
 
 
 def _told(members: Members, usual: Told | None) -> Told:

@@ -118,6 +118,8 @@ CASES = {
     "a list that says another mode": ("4bit-g64", listed({"mode": "mxfp4"}), ("k_proj", "mode mxfp4")),
     "a list that says not quantized": ("4bit-g64", listed(False), ("k_proj", "not quantized")),
     "a list about a norm": ("4bit-g64", listed({"bits": 4}, "model.norm"), ("model.norm", "scales of it are missing")),
+    "a list with a number": ("4bit-g64", listed(4), ("config.json", "k_proj", "must be an object", "int")),
+    "a list with nothing": ("4bit-g64", listed(None, "lm_head"), ("config.json", "lm_head", "NoneType")),
     "an unknown mode": ("4bit-g64", told(mode="nf4"), ("'nf4'", "affine, mxfp4, mxfp8, nvfp4")),
     "a list with an unknown mode": ("4bit-g64", listed({"mode": "x"}), (f"quantization.{PREFIX}.mode", "'x'")),
     "bits as text": ("4bit-g64", told(bits="4"), ("quantization.bits", "integer")),
