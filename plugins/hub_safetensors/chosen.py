@@ -107,7 +107,8 @@ def choose(
         mine = replace(told, symmetric=symmetric, ordered=told.ordered and order)
         if mine != base:
             kept[name] = mine
-    return Choice(base, kept, layers)
+    usually = asked is None and not found
+    return Choice(base, kept, layers, (f"no codes to keep: {base}, the usual variant",) * usually)
 
 
 def assignments(

@@ -40,3 +40,13 @@ def test_a_folder_of_codes_without_any_is_refused() -> None:
     ):
         layouts(TINY, "awq:4bit-g100")
     assert any(layout.startswith("awq.") for layout in layouts(TINY, "awq:4bit-g48"))  # some do have such rows
+
+
+@pytest.mark.parametrize(
+    ("format", "usual"), [("gptq", "4bit-g128-sym"), ("awq", "4bit-g128"), ("compressed-tensors", "4bit-g128")]
+)
+def test_a_format_alone_says_which_variant_that_is(format: str, usual: str) -> None:
+    said = f"no codes to keep: {usual}, the usual variant"
+    with hub.open(TINY) as model:
+        assert said in hub.plan(model, to=format).notes
+        assert said not in hub.plan(model, to=f"{format}:4bit-g128").notes
