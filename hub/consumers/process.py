@@ -165,7 +165,7 @@ def _answer(place: str, status: int | None, seconds: float) -> Answer:
     if status is None:
         answer.fault = f"it took more than {seconds:.0f} s and was ended"
     elif status < 0:
-        answer.fault = f"it was ended by {signal.Signals(-status).name}{_last_words(place)}"
+        answer.fault = f"it was ended by {_signal(-status)}{_last_words(place)}"
     elif found.get("error"):
         verb = "does not open it" if found.get("stage") == "open" else "fails on it"
         answer.fault = f"it {verb}: {printable(found['error'], 300)}"
@@ -177,6 +177,14 @@ def _answer(place: str, status: int | None, seconds: float) -> Answer:
         except HubError as error:
             answer.fault = f"its answer cannot be read: {error.message}"
     return answer
+
+
+def _signal(number: int) -> str:
+    """The name of a signal; most real-time ones have none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _last_words(place: str) -> str:

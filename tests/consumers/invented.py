@@ -20,6 +20,7 @@ FAULTS = {
     "fails": "fails on it: RuntimeError: out of luck",
     "network": "does not open it: PermissionError: socket.",
     "aborts": "it was ended by SIGABRT, having said: terminate called",
+    "signals": "it was ended by signal 40",
     "exits": "it ended with status 7",
     "nan": "its logits are not finite",
     "narrow": "logits of shape [61, 2047] where [61, 2048] is right",
@@ -75,6 +76,8 @@ class Invented(Check):
         if fault == "aborts":
             os.write(2, b"some line\nterminate called\n")
             os.kill(os.getpid(), signal.SIGABRT)
+        if fault == "signals":
+            os.kill(os.getpid(), 40)  # a real-time one, for which Python has no name
         if fault == "exits":
             os._exit(7)
         if fault == "hangs":
