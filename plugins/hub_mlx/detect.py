@@ -19,7 +19,7 @@ _METADATA: Final = re.compile(rb'"__metadata__"\s*:\s*(\{[^{}]*\})')
 
 def detect(path: str, head: bytes, names: Sequence[str]) -> int:
     """95 for a folder whose config.json has MLX's own settings of quantization, 80 for one whose weights say that they
-    are MLX's and whose config.json names no other quantization."""
+    are MLX's and whose config.json names no quantization."""
     weights = [name for name in names if name.startswith("model") and name.endswith(".safetensors")]
     if CONFIG not in names or not weights:
         return 0
@@ -28,9 +28,11 @@ def detect(path: str, head: bytes, names: Sequence[str]) -> int:
     except HubError:
         return 0
     own, other = config.get(QUANTIZATION), config.get(COPY)
-    if _is_mlx(own) or (own is None and _is_mlx(other)):
+    if _is_mlx(own):
         return 95
-    return 80 if not other and _says_mlx(os.path.join(path, min(weights))) else 0
+    # The copy alone is MLX's only where the weights are: others have had settings without a method, too.
+    told = not other or (own is None and _is_mlx(other))
+    return (95 if other else 80) if told and _says_mlx(os.path.join(path, min(weights))) else 0
 
 
 def _is_mlx(values: Any) -> bool:
