@@ -19,6 +19,7 @@ from hub.api import (
     Tensor,
     Tokenizer,
     Writer,
+    printable,
     row_count,
     transposed,
 )
@@ -31,6 +32,8 @@ from hub_safetensors.serialize import SPELLED, Weight, json_bytes
 
 _BESIDE: Final = "quantize_config.json"
 _HEAD: Final = "lm_head.weight"
+_GROUPS: Final = (-1, 16, 32, 64, 128, 256, 512, 1024)
+"""What GPTQModel's kernels take; vLLM's take whole rows, 32, 64 and 128 of these."""
 
 
 class GptqWriter(Writer):
@@ -163,6 +166,7 @@ def _quantization(tensors: Sequence[Laid], configured: Configured | None) -> tup
             rules[f"+:^{re.escape(_module(name))}$"] = {"bits": own.bits, "group_size": own.group}
             if "transformers" not in " ".join(notes):
                 notes.append("matrices with widths or groups of their own: GPTQModel reads that, transformers does not")
+    notes += _unusual(tensors, told)
     if rules:
         quantization["dynamic"] = rules
     if dense:
@@ -170,6 +174,22 @@ def _quantization(tensors: Sequence[Laid], configured: Configured | None) -> tup
         if {_suffix(name) for name in inner} & {_suffix(name) for name in dense}:
             notes.append("some layers are quantized otherwise than others: GPTQModel reads that, transformers does not")
     return quantization, notes
+
+
+def _unusual(tensors: Sequence[Laid], told: Mapping[str, GptqLayout]) -> list[str]:
+    """A note on groups that loaders do not take."""
+    own = {t.name: (told[t.name].told.group, t.shape[-1]) for t in tensors if t.name in told}
+    odd = {name: group for name, (group, _) in own.items() if group not in _GROUPS}
+    short = {name: group for name, (group, columns) in own.items() if columns % group}
+    notes = []
+    for name, group in list(odd.items())[:1]:
+        notes.append(f"groups of {group} (first {printable(name, 80)}): GPTQModel has no kernel for them")
+    for name, group in list(short.items())[:1]:
+        notes.append(
+            f"{len(short)} matrices end in groups of less than {group} (first {printable(name, 80)}): vLLM reads whole "
+            "groups only"
+        )
+    return notes
 
 
 def _most(tensors: Sequence[Laid], told: Mapping[str, GptqLayout]) -> Parameters:

@@ -50,3 +50,10 @@ def test_a_format_alone_says_which_variant_that_is(format: str, usual: str) -> N
     with hub.open(TINY) as model:
         assert said in hub.plan(model, to=format).notes
         assert said not in hub.plan(model, to=f"{format}:4bit-g128").notes
+
+
+@pytest.mark.parametrize(("group", "said"), [(48, ["no kernel", "36 matrices end"]), (512, ["42 matrices"]), (32, [])])
+def test_groups_that_loaders_do_not_take_are_told(group: int, said: list[str]) -> None:
+    with hub.open(TINY) as model:
+        notes = [note for note in hub.plan(model, to=f"gptq:4bit-g{group}").notes if "group" in note]
+    assert len(notes) == len(said) and all(a in b for a, b in zip(said, notes, strict=True)), notes
