@@ -49,6 +49,8 @@ def _dense(model: Model, settings: Settings) -> str:
         configured = configure(model)
     except HubError:
         return ""  # who converts it will say so
+    if configured.layers > len(model.tensors):
+        return ""  # the same; so many are not spelled out
     layers = linear_layers(configured)
     for name, tensor in model.tensors.items():
         module = name.removesuffix(".weight")

@@ -11,6 +11,7 @@ from hostile_folders import read, write
 from hostile_run import accepted, refused
 
 import hub
+from hub.graph import Graph
 
 PREFIX = "model.layers.0.self_attn.k_proj"
 TINY = Path(__file__).parents[1] / "data" / "tiny-llama"
@@ -203,3 +204,11 @@ def test_experts_on_their_way_into_another_stack_name_their_file(tmp_path):
     )
     assert "model.safetensors: tensor" in line
     assert not (tmp_path / "out.gguf").exists()
+
+
+def test_many_layers_are_not_spelled_out(broken, monkeypatch):
+    """Headers are read at once, whatever config.json says."""
+    model = broken("4bit-g64", lambda config, _: config.update(num_hidden_layers=90_000))
+    monkeypatch.setattr(Graph, "nodes", lambda *_: pytest.fail("the graph is walked"))
+    accepted("inspect", model)
+    refused("plan", "--to", "gguf", model, names=["the settings say 90000 layers"])
