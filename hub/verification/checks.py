@@ -100,7 +100,7 @@ def exactness(judged: judgement.Judgement, registry: Registry) -> tuple[bool, fl
     items = [(item.b, item.result) for item in judged.difference.tensors if item.result is not None]
     equal = judged.sound and not judged.difference.pair.folded and all(result.unequal == 0 for _, result in items)
     return equal, limits.effective_bits(
-        (result.weights, _bits(tensor.shape, tensor.nbytes, tensor.layout, result, registry))
+        (tensor.shape, _bits(tensor.shape, tensor.nbytes, tensor.layout, result, registry))
         for tensor, result in items
     )
 
@@ -205,7 +205,7 @@ def accept(
             equal = all(result.limit_db is None and not result.unequal for result in results)
             equal = equal and not any(folding.told(entry.tensor) for entry in made.entries)
             bits = limits.effective_bits(
-                (result.weights, _bits(entry.tensor.shape, entry.nbytes, entry.layout, result, plugins))
+                (entry.tensor.shape, _bits(entry.tensor.shape, entry.nbytes, entry.layout, result, plugins))
                 for result, entry in zip(results, made.entries, strict=False)
             )
             ran = running.run(prepared, made.source, written, equal=equal, bits=bits, threads=budget.threads,

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hub.ir.part import Shape
 
 EXACT = 1e-9
 """Mean KL divergence in nats allowed where every weight is equal but for a constant added in f32."""
@@ -23,17 +26,21 @@ SENSITIVE = 20.0
 times that."""
 
 
-def effective_bits(tensors: Iterable[tuple[int, float]]) -> float:
+def effective_bits(tensors: Iterable[tuple[Shape, float]]) -> float:
     """Bits per weight of a mixture as noise sees it: ``-log4(mean of 4**-bits)``.
 
+    The mean is over all weights or over all matrices, whichever leaves fewer bits: a large vocabulary kept in floats
+    makes most of the weights of a small model, and nothing of what its layers do to a token.
+
     Args:
-        tensors: (weights, bits per weight); infinite bits where nothing is lost.
+        tensors: (shape, bits per weight); infinite bits where nothing is lost.
     """
-    weights = noise = 0.0
-    for count, bits in tensors:
-        weights += count
-        noise += count * 4.0**-bits
-    return -math.log(noise / weights, 4) if noise else math.inf
+    found = [(math.prod(shape), len(shape) > 1, 4.0**-bits) for shape, bits in tensors]
+    weights = sum(count for count, _, _ in found)
+    of_weights = sum(count * noise for count, _, noise in found) / max(1, weights)
+    matrices = [noise for _, matrix, noise in found if matrix]
+    noise = max(of_weights, sum(matrices) / max(1, len(matrices)))
+    return -math.log(noise, 4) if noise else math.inf
 
 
 def kl_limit(bits: float) -> dict[str, Any]:

@@ -54,10 +54,19 @@ def least_sqnr(scheme: Scheme | DType, shape: Shape) -> float:
     return found
 
 
+_OVERHEAD = 0.5
+"""Bits per weight that scales add in the layouts that limits were measured with; wider ones make no code finer."""
+
+
 def precision(scheme: Scheme | DType, stored: float) -> float:
-    """Bits of a weight that tell its value apart from its neighbours: of floats the significand, else those stored."""
-    dtype = scheme if isinstance(scheme, DType) else getattr(scheme.values, "dtype", None)
-    return stored if dtype is None else min(stored, _SIGNIFICAND.get(dtype.name, stored))
+    """Bits of a weight that tell its value apart from its neighbours: of floats the significand, of integer codes their
+    width and the usual scales, else those stored."""
+    if isinstance(scheme, DType):
+        return min(stored, _SIGNIFICAND.get(scheme.name, stored))
+    values = scheme.values
+    if not isinstance(values, Affine):
+        return stored
+    return min(stored, values.bits + _OVERHEAD if values.dtype is None else _SIGNIFICAND.get(values.dtype.name, stored))
 
 
 def verify(plan: Plan, written: Model, registry: Registry, budget: Budget, progress: Progress) -> list[TensorResult]:
