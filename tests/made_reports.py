@@ -84,7 +84,13 @@ def consumers() -> list[dict[str, Any]]:
         "relative_error": 3.1e-7, "max_abs": 2.4e-5, "top1_agreement": 1.0, "greedy": [5, 7, 11, 13], "greedy_agrees": True,
         "seconds": 0.21, "fault": None,
     }  # fmt: skip
-    rounded = {"setting": "stored", "summary": "as stored", "limit": 3e-2, "relative_error": 8.2e-3, "top1_agreement": 0.96}
+    rounded = {
+        "setting": "stored",
+        "summary": "as stored",
+        "limit": 3e-2,
+        "relative_error": 8.2e-3,
+        "top1_agreement": 0.96,
+    }
     return [
         {
             "name": "example", "version": "1.2.3", "versions": {"example-runtime": "1.2.3", "numpy": "2.4"},

@@ -100,8 +100,7 @@ def exactness(judged: judgement.Judgement, registry: Registry) -> tuple[bool, fl
     items = [(item.b, item.result) for item in judged.difference.tensors if item.result is not None]
     equal = judged.sound and not judged.difference.pair.folded and all(result.unequal == 0 for _, result in items)
     return equal, limits.effective_bits(
-        (tensor.shape, _bits(tensor.shape, tensor.nbytes, tensor.layout, result, registry))
-        for tensor, result in items
+        (tensor.shape, _bits(tensor.shape, tensor.nbytes, tensor.layout, result, registry)) for tensor, result in items
     )
 
 

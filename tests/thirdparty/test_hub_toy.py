@@ -170,7 +170,7 @@ def test_own_architecture(toy, tmp_path) -> None:
 def test_its_program_runs_what_hub_wrote(toy, int8) -> None:
     report = toy.work / "consumed.json"
     said = toy.hub("verify", TINY, int8, "--consumer", "toy", "--report", report)
-    assert "toy 0.1, f64: logits of 256 tokens within" in said
+    assert "toy (hub-toy 0.1), f64: logits of 256 tokens within" in said
     (found,) = json.loads(report.read_text())["consumers"]
     assert (found["name"], found["versions"], found["fault"]) == ("toy", {"hub-toy": "0.1"}, None)
     (run,) = found["runs"]
@@ -188,7 +188,7 @@ def test_its_program_finds_what_hub_has_wrong(toy, int8) -> None:
     (other / "program.py").write_text(wrong)
     path = os.pathsep.join(map(str, [other.parent, *toy.path]))
     said = toy.hub("verify", TINY, int8, "--consumer", "toy", status=3, PYTHONPATH=path)
-    assert "toy 0.1, f64: its logits differ from hub's" in said
+    assert "toy (hub-toy 0.1), f64: its logits differ from hub's" in said
 
 
 def test_kit_passes(toy) -> None:
