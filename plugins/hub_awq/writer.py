@@ -12,7 +12,7 @@ from hub_safetensors.chosen import assignments, choose
 from hub_safetensors.linear_layers import refuse_conv1d
 from hub_safetensors.new_folder import lay_out_folder
 from hub_safetensors.parameters import Parameters
-from hub_safetensors.serialize import SPELLED, Weight
+from hub_safetensors.serialize import SPELLED, Weight, plain_weight
 
 
 class AwqWriter(Writer):
@@ -66,8 +66,7 @@ class AwqWriter(Writer):
 
 def _weights(tensor: Laid) -> list[Weight]:
     if not tensor.layout.startswith("awq."):
-        ((part, nbytes),) = tensor.parts.items()
-        return [Weight(tensor.name, SPELLED[tensor.layout], tensor.shape, nbytes, (tensor.name, part))]
+        return [plain_weight(tensor)]
     prefix = tensor.name.removesuffix(".weight")
     return [
         Weight(f"{prefix}.{role}", SPELLED[spec.dtype.name], spec.shape, spec.nbytes, (tensor.name, role))

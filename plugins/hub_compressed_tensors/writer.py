@@ -33,7 +33,7 @@ from hub_compressed_tensors.new_settings import new_settings
 from hub_compressed_tensors.variant import KEEP, Variant
 from hub_safetensors.linear_layers import is_linear, linear_layers, other_linears, refuse_conv1d
 from hub_safetensors.new_folder import is_folder, lay_out_folder
-from hub_safetensors.serialize import SPELLED, Weight
+from hub_safetensors.serialize import SPELLED, Weight, plain_weight
 from hub_safetensors.writer import most_frequent
 
 _ROLES: Final = {"packed": PACKED, "weight": WEIGHT, "scale": SCALE, "zero": ZERO, "g_idx": G_IDX, "global": GLOBAL}
@@ -125,8 +125,7 @@ def _plain(tensor: Tensor) -> str:
 def _weights(tensor: Laid) -> list[Weight]:
     """The tensors of a file that a tensor of the model is."""
     if not tensor.layout.startswith("ct."):
-        ((part, nbytes),) = tensor.parts.items()
-        return [Weight(tensor.name, SPELLED[tensor.layout], tensor.shape, nbytes, (tensor.name, part))]
+        return [plain_weight(tensor)]
     stem = tensor.name.removesuffix(".weight")
     if stem == tensor.name:
         raise ConfigError("it would need tensors beside it, whose names are made of one in .weight", tensor=tensor.name)

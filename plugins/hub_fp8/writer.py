@@ -33,7 +33,7 @@ from hub_fp8.reader import SCALE
 from hub_safetensors.linear_layers import is_linear, linear_layers, other_linears, refuse_conv1d
 from hub_safetensors.new_folder import is_folder, lay_out_folder
 from hub_safetensors.scaled_floats import make, name_of
-from hub_safetensors.serialize import SPELLED, Weight
+from hub_safetensors.serialize import SPELLED, Weight, plain_weight
 from hub_safetensors.writer import most_frequent
 
 SQUARE: Final = Blocks((128, 128))
@@ -131,8 +131,7 @@ def _layout(tensor: Tensor) -> str:
 
 def _weights(tensor: Laid) -> list[Weight]:
     if not tensor.layout.startswith(_FAMILY):
-        ((part, nbytes),) = tensor.parts.items()
-        return [Weight(tensor.name, SPELLED[tensor.layout], tensor.shape, nbytes, (tensor.name, part))]
+        return [plain_weight(tensor)]
     names = {"weight": tensor.name, "scale": f"{tensor.name.removesuffix('.weight')}.{SCALE}"}
     specs = make(tensor.layout).parts(tensor.shape)
     return [

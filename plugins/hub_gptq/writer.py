@@ -28,7 +28,7 @@ from hub_safetensors.chosen import assignments, choose
 from hub_safetensors.linear_layers import is_linear, linear_layers
 from hub_safetensors.new_folder import lay_out_folder
 from hub_safetensors.parameters import Parameters
-from hub_safetensors.serialize import SPELLED, Weight, json_bytes
+from hub_safetensors.serialize import SPELLED, Weight, json_bytes, plain_weight
 
 _BESIDE: Final = "quantize_config.json"
 _HEAD: Final = "lm_head.weight"
@@ -116,8 +116,7 @@ def _as_second(one: Assignment) -> Assignment:
 
 def _weights(tensor: Laid) -> list[Weight]:
     if not tensor.layout.startswith("gptq."):
-        ((part, nbytes),) = tensor.parts.items()
-        return [Weight(tensor.name, SPELLED[tensor.layout], tensor.shape, nbytes, (tensor.name, part))]
+        return [plain_weight(tensor)]
     layout = make(tensor.layout)
     prefix = tensor.name.removesuffix(".weight")
     out = []

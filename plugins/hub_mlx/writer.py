@@ -42,7 +42,7 @@ from hub_mlx.settings import Told
 from hub_mlx.variant import FLOATS, Variant, is_plain_float, kept
 from hub_safetensors.new_config import DTYPES as SPELLED_IN_CONFIG
 from hub_safetensors.new_folder import is_folder, lay_out_folder
-from hub_safetensors.serialize import SPELLED, Habits, Weight
+from hub_safetensors.serialize import SPELLED, Habits, Weight, plain_weight
 from hub_safetensors.writer import most_frequent
 
 USUAL: Final = "4bit-g64"
@@ -256,8 +256,7 @@ def _told(layout: str) -> Told:
 def _weights(tensor: Laid) -> list[Weight]:
     """The tensors of a file that a tensor of the model is."""
     if not tensor.layout.startswith("mlx."):
-        ((part, nbytes),) = tensor.parts.items()
-        return [Weight(tensor.name, SPELLED[tensor.layout], tensor.shape, nbytes, (tensor.name, part))]
+        return [plain_weight(tensor)]
     out = []
     for role, spec in make(tensor.layout).parts(tensor.shape).items():
         shape = spec.shape if role == GLOBAL else (*tensor.shape[:-1], spec.shape[-1])

@@ -26,7 +26,7 @@ from hub_mxfp4.layouts import Blocks32
 from hub_mxfp4.reader import BLOCKS, BYTES, SCALES
 from hub_safetensors.linear_layers import fused_experts
 from hub_safetensors.new_folder import is_folder, lay_out_folder
-from hub_safetensors.serialize import SPELLED, Weight
+from hub_safetensors.serialize import SPELLED, Weight, plain_weight
 from hub_safetensors.writer import FLOATS, most_frequent
 
 WORD: Final = "mxfp4"
@@ -97,8 +97,7 @@ def _assignment(tensor: Tensor, expert: bool, request: Request) -> Assignment:
 def _weights(tensor: Laid) -> list[Weight]:
     """The tensors of a file that a tensor of the model is."""
     if tensor.layout != Blocks32.name:
-        ((part, nbytes),) = tensor.parts.items()
-        return [Weight(tensor.name, SPELLED[tensor.layout], tensor.shape, nbytes, (tensor.name, part))]
+        return [plain_weight(tensor)]
     *outer, width = tensor.shape
     blocks = (*outer, width // Blocks32.group)
     shapes = {"packed": (BLOCKS, (*blocks, BYTES)), "scale": (SCALES, blocks)}

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from hub.api import ConfigError, FormatError, PlannedFile, Shape, padded
+from hub.api import ConfigError, FormatError, Laid, PlannedFile, Shape, padded
 from hub_safetensors.header import MAX_HEADER
 from hub_safetensors.shards import INDEX, SINGLE
 
@@ -53,6 +53,12 @@ class Weight:
     nbytes: int
     key: tuple[str, str] | None
     data: bytes = b""
+
+
+def plain_weight(tensor: Laid) -> Weight:
+    """A tensor of plain numbers, which is one tensor of a file under its own name."""
+    ((part, nbytes),) = tensor.parts.items()
+    return Weight(tensor.name, SPELLED[tensor.layout], tensor.shape, nbytes, (tensor.name, part))
 
 
 @dataclass(frozen=True)

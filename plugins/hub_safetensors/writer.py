@@ -25,7 +25,7 @@ from hub.api import (
     scheme_of,
 )
 from hub_safetensors.new_folder import lay_out_folder
-from hub_safetensors.serialize import SPELLED, Weight
+from hub_safetensors.serialize import SPELLED, plain_weight
 
 KEEP: Final = "keep"
 FLOATS: Final = ("f32", "f16", "bf16")
@@ -59,11 +59,7 @@ class SafetensorsWriter(Writer):
         tokenizer: Tokenizer | None,
         request: Request,
     ) -> tuple[Sequence[PlannedFile], Mapping[str, Any], Sequence[str]]:
-        weights = []
-        for tensor in tensors:
-            ((part, nbytes),) = tensor.parts.items()
-            spelled = SPELLED[tensor.layout]
-            weights.append(Weight(tensor.name, spelled, tensor.shape, nbytes, (tensor.name, part)))
+        weights = [plain_weight(tensor) for tensor in tensors]
         settings = dict(request.recipe.settings)
         files, config, notes = lay_out_folder(
             weights, model, configured, tokenizer, dtype=most_frequent(tensors), config=settings
